@@ -1,0 +1,47 @@
+# Tokenfleet. Every target first sets up .venv (once), so a fresh machine needs Python and make only.
+
+PYTHON ?= python3
+SPEC   ?= spec-local-one.yaml
+DEVICE := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+
+BIN   := .venv/bin
+CODE  := cluster serve_app loadtest tests
+STAMP := .venv/.installed-$(DEVICE)
+
+# torch for CPUs: from PIP_FIND_LINKS where that is set, else from wherever uv knows CPU wheels to be.
+UV_FLAGS_cpu := --override constraints-cpu-overrides.txt \
+  $(if $(PIP_FIND_LINKS),$(addprefix --find-links ,$(PIP_FIND_LINKS)),--torch-backend cpu)
+UV_FLAGS_gpu :=  # CUDA wheels are the default ones
+
+.DEFAULT_GOAL := help
+.PHONY: help install serve test check fmt bench
+
+help:  ## Show this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP)  ## Set up .venv (CUDA build of vLLM where there is an NVIDIA GPU, else the CPU build)
+
+serve: $(STAMP)  ## Start a cluster: SPEC=file-or-example.yaml PORT=8000; Ctrl-C stops it
+	@exec $(BIN)/python -m serve_app.launch --spec $(SPEC) $(if $(PORT),--port $(PORT))
+
+test: $(STAMP)  ## Run all tests: ARGS="-k word" narrows them
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP)  ## Lint, check formatting, type-check
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff format --check $(CODE)
+	@$(BIN)/mypy
+
+fmt: $(STAMP)  ## Format and fix what can be fixed
+	@$(BIN)/ruff format $(CODE)
+	@$(BIN)/ruff check --fix $(CODE)
+
+bench: $(STAMP)  ## Measure what Tokenfleet costs over a bare vLLM server
+	@$(BIN)/python -m loadtest.bench.overhead $(ARGS)
+
+$(STAMP): pyproject.toml constraints-$(DEVICE).txt constraints-cpu-overrides.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --constraint constraints-$(DEVICE).txt uv
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --editable '.[$(DEVICE),loadtest,dev]' \
+	  --constraint constraints-$(DEVICE).txt $(UV_FLAGS_$(DEVICE))
+	@touch $@

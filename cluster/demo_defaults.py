@@ -1,0 +1,43 @@
+"""What `source: demo` implies, merged under whatever the user wrote.
+
+The demo model is a fixture as much as a demonstration, so its answers must repeat exactly whatever
+shares the batch: float32, no compilation. The rest makes a 4.5 M-parameter model start fast and fit
+a laptop. An explicit value always wins.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+DEMO_SOURCE = "demo"
+
+ENGINE: Mapping[str, Any] = {
+    "dtype": "float32",  # exact repeats; bfloat16 sums depend on the batch
+    "enforce_eager": True,  # compiling costs 20 s and saves nothing at this size
+    "max_model_len": 2048,  # tokens; the model has 4096 positions
+    "block_size": 32,  # tokens; vLLM's CPU attention needs a multiple of 32
+}
+API: Mapping[str, Any] = {
+    "enable_auto_tool_choice": True,
+    "tool_call_parser": "hermes",  # the format the model was trained on
+}
+# Read by vLLM's CPU build only.
+ENV: Mapping[str, str] = {
+    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; about 90,000 tokens of this model
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # auto would pin every engine to the same cores
+    "OMP_NUM_THREADS": "1",  # more threads only wait for each other at this size
+}
+
+
+def with_demo_defaults(model: Any) -> Any:
+    """`model` (raw, as YAML gave it) with the demo's defaults where it is one; else unchanged.
+
+    Parts of the wrong type are left alone: validation reports them.
+    """
+    if not isinstance(model, Mapping) or model.get("source") != DEMO_SOURCE:
+        return model
+    merged = dict(model)
+    for key, defaults in (("engine", ENGINE), ("api", API), ("env", ENV)):
+        given = merged.get(key, {})
+        if isinstance(given, Mapping):
+            merged[key] = {**defaults, **given}
+    return merged

@@ -1,0 +1,114 @@
+"""What becomes of a request whose engine is lost: moved (and how), or failed (and why).
+
+Three ways to move, cheapest first:
+
+| kind    | what the next engine is given                   | exact for                                  |
+|---------|-------------------------------------------------|--------------------------------------------|
+| resend  | the original request                            | anything, as long as nothing was emitted   |
+| prefill | prompt + emitted tokens as the new prompt       | sampling that looks only at the tokens     |
+| replay  | the original request, emitted tokens forced     | sampling with state of its own (see below) |
+
+A prefill resume costs one prefill; a replay costs one decode step per emitted token, so it is kept
+for requests whose next token depends on more than the token sequence: a seeded generator, presence
+and frequency penalties (which count *output* tokens), a grammar's position, multi-token bad words.
+What cannot be resumed exactly is failed with its reason, never continued wrongly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ResumeKind(StrEnum):
+    """How a moved request starts on its next engine."""
+
+    RESEND = "resend"
+    PREFILL = "prefill"
+    REPLAY = "replay"
+
+
+class LossCause(StrEnum):
+    """Why an engine left. Only deaths count towards the poison limit."""
+
+    DISCONNECTED = "disconnected"
+    CORE_DEAD = "core_dead"
+    REMOVED = "removed"
+    ABORTED = "aborted"
+
+    @property
+    def is_death(self) -> bool:
+        """Whether the request itself may be to blame."""
+        return self in (LossCause.DISCONNECTED, LossCause.CORE_DEAD)
+
+
+class FailReason(StrEnum):
+    """Why a request was ended with an error instead of being moved."""
+
+    MAX_ATTEMPTS = "max_attempts"
+    POISON = "poison"
+    NOT_RESUMABLE = "not_resumable"
+    NO_ENGINE = "no_engine"
+    DIVERGED = "diverged"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailoverLimits:
+    """Bounds of the spec's `failover` section; see `cluster.spec.FailoverSpec`."""
+
+    max_attempts: int = 3
+    poison_deaths: int = 2
+    hold_timeout_s: float = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestTraits:
+    """What decides how a request may be resumed.
+
+    `stateful_sampling`: its next token depends on more than the token sequence.
+    `resumable`: false for requests that no engine but the first can continue (streamed input).
+    """
+
+    stateful_sampling: bool = False
+    resumable: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveDecision:
+    """`resume` is how to go on; where it is None, `fail` says why not."""
+
+    resume: ResumeKind | None = None
+    fail: FailReason | None = None
+
+
+def resume_kind(traits: RequestTraits, emitted_tokens: int) -> ResumeKind:
+    """The cheapest exact way to continue after `emitted_tokens` tokens reached the client."""
+    if emitted_tokens == 0:
+        return ResumeKind.RESEND
+    return ResumeKind.REPLAY if traits.stateful_sampling else ResumeKind.PREFILL
+
+
+def decide_move(
+    *,
+    traits: RequestTraits,
+    emitted_tokens: int,
+    moves: int,
+    deaths: int,
+    limits: FailoverLimits,
+) -> MoveDecision:
+    """Move or fail a request that just lost its engine.
+
+    Args:
+        traits: what kind of request it is.
+        emitted_tokens: output tokens already passed to the client.
+        moves: times it was moved before this loss.
+        deaths: engines that died while it ran on them, this loss included.
+        limits: the spec's bounds.
+    """
+    if deaths >= limits.poison_deaths:
+        return MoveDecision(fail=FailReason.POISON)
+    if moves >= limits.max_attempts:
+        return MoveDecision(fail=FailReason.MAX_ATTEMPTS)
+    if not traits.resumable:
+        return MoveDecision(fail=FailReason.NOT_RESUMABLE)
+    return MoveDecision(resume=resume_kind(traits, emitted_tokens))

@@ -1,0 +1,366 @@
+"""The spec: one YAML file that says which models a cluster serves and how.
+
+    models:
+      - name: demo          # what clients send as `model`
+        source: demo        # `demo`, a hub id, or a path
+        replicas: 2
+        engine: {max_model_len: 2048}             # any vLLM EngineArgs field, verbatim
+        api: {enable_auto_tool_choice: true}      # any vLLM API-server argument, verbatim
+
+`load` and `parse` reject unknown keys and report every violation at once, each under its key path
+(`models[0].replicas: 0 is below the minimum 1`). What the values of `engine:` and `api:` may be is
+vLLM's to say, so `serve_app/engine_args.py` checks those against vLLM itself; this module only
+refuses the keys that Tokenfleet sets (`cluster/reserved.py`).
+
+Numbers without another source are the defaults named in DESIGN.md, chosen so that none needs tuning.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from cluster.demo_defaults import with_demo_defaults
+from cluster.reserved import reserved_api, reserved_engine
+from cluster.spec_errors import SpecError, Violation, key_path, raise_all, violations_of
+
+__all__ = [
+    "ClusterSpec",
+    "FailoverSpec",
+    "GatewaySpec",
+    "ModelSpec",
+    "PortsSpec",
+    "ResourceSpec",
+    "SpecError",
+    "dump",
+    "load",
+    "parse",
+    "resolve_devices",
+]
+
+SERVED_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"
+ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
+
+
+def _number_to_text(value: Any) -> Any:
+    """YAML reads `THREADS: 1` as a number, the environment holds text. Not bools: `true` is no text."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+EnvName = Annotated[str, Field(pattern=ENV_NAME)]
+EnvValue = Annotated[str, BeforeValidator(_number_to_text)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class _Spec(BaseModel):
+    # strict: `replicas: "2"` and `replicas: true` are mistakes to report, not numbers to guess.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ResourceSpec(_Spec):
+    """What one engine replica of a model occupies on its node."""
+
+    device: Literal["auto", "cpu", "gpu"] = Field(
+        default="auto",
+        description="Where engines run. auto: on GPUs when the installed vLLM is the CUDA build, "
+        "else on CPUs; one spec then works on a laptop and on a GPU node.",
+    )
+    cpus: float = Field(
+        default=1.0,
+        ge=0,
+        description="CPU cores reserved per engine replica. Default 1: vLLM's engine core keeps "
+        "about one core busy whatever the GPUs do; raise it for CPU engines of real models.",
+    )
+    accelerator_type: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Ray accelerator type a node must have, such as H100. Default none: any GPU.",
+    )
+
+
+class ModelSpec(_Spec):
+    """One served model: where it comes from, how vLLM runs it, and how many engines it has."""
+
+    name: str = Field(
+        pattern=SERVED_NAME,
+        max_length=128,
+        description="Name clients send as `model`. It appears in URLs, so only letters, digits, "
+        "`.`, `_`, `-`, and `/` between parts (hub ids are fine). Required; unique.",
+    )
+    source: str = Field(
+        min_length=1,
+        description="`demo` (the embedded model), a hub id, or a path (`~` and `$VAR` are expanded "
+        "on each node; `./` and `../` are relative to the spec file). Required.",
+    )
+    engine: dict[str, Any] = Field(
+        default={},
+        description="vLLM EngineArgs fields, passed through verbatim. Default none: vLLM's own.",
+    )
+    api: dict[str, Any] = Field(
+        default={},
+        description="vLLM API-server arguments (tool parsers, chat template …), passed through "
+        "verbatim. Default none: vLLM's own.",
+    )
+    replicas: int = Field(
+        default=1,
+        ge=1,
+        description="Engines of this model, each with its own copy of the weights. Default 1.",
+    )
+    resources: ResourceSpec = Field(
+        default=ResourceSpec(), description="What one engine replica occupies."
+    )
+    env: dict[EnvName, EnvValue] = Field(
+        default={},
+        description="Environment variables of this model's engine processes. Default none.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _demo(cls, value: Any) -> Any:
+        return with_demo_defaults(value)
+
+    @field_validator("engine")
+    @classmethod
+    def _engine(cls, value: dict[str, Any]) -> dict[str, Any]:
+        raise_all("engine", reserved_engine(value))
+        return value
+
+    @field_validator("api")
+    @classmethod
+    def _api(cls, value: dict[str, Any]) -> dict[str, Any]:
+        raise_all("api", reserved_api(value))
+        return value
+
+    @property
+    def workers_per_replica(self) -> int:
+        """Worker processes of one engine, vLLM's world size: each takes one GPU where there are any."""
+        sizes = (
+            self.engine.get("tensor_parallel_size", 1),
+            self.engine.get("pipeline_parallel_size", 1),
+            self.engine.get("prefill_context_parallel_size", 1),
+        )
+        return int(sizes[0]) * int(sizes[1]) * int(sizes[2])
+
+    @property
+    def gpus_per_replica(self) -> int:
+        """GPUs one engine occupies; 0 on CPUs.
+
+        Raises ValueError while the device is `auto`: only `resolve_devices` knows the installation,
+        and guessing would ask a GPU-less cluster for GPUs, and wait for ever.
+        """
+        if self.resources.device == "auto":
+            raise ValueError(f"model {self.name}: device is auto; call resolve_devices first")
+        return self.workers_per_replica if self.resources.device == "gpu" else 0
+
+    def on_device(self, gpu_build: bool) -> Self:
+        """This model with `auto` made explicit: gpu when vLLM's CUDA build is installed."""
+        if self.resources.device != "auto":
+            return self
+        device = "gpu" if gpu_build else "cpu"
+        resources = self.resources.model_copy(update={"device": device})
+        return self.model_copy(update={"resources": resources})
+
+
+class GatewaySpec(_Spec):
+    """The API servers: HTTP, templates, tokenizers, detokenizing. They need no GPU."""
+
+    replicas: int = Field(
+        default=1,
+        ge=1,
+        description="Gateway replicas, each serving every model. Default 1: one process carries "
+        "about 10,000 tokens/s (90 us of CPU per token).",
+    )
+    cpus: float = Field(
+        default=1.0,
+        ge=0,
+        description="CPU cores reserved per gateway replica. Default 1: it is one event loop.",
+    )
+    max_body_mb: float = Field(
+        default=32.0,
+        gt=0,
+        description="Largest request body in MB (10^6 bytes); more is refused with 413. Default "
+        "32: room for several images inlined as base64, and a bound on memory per request.",
+    )
+    max_ongoing_requests: int = Field(
+        default=8192,
+        ge=1,
+        description="Requests in flight per gateway replica, streams included; more wait at the "
+        "ingress. Default 8192: above what one event loop can stream, so it never binds first.",
+    )
+    env: dict[EnvName, EnvValue] = Field(
+        default={}, description="Environment variables of the gateway processes. Default none."
+    )
+
+
+class FailoverSpec(_Spec):
+    """When an engine counts as lost, and how far the fleet goes to save its streams."""
+
+    max_attempts: int = Field(
+        default=3,
+        ge=1,
+        description="Engines that may run one request before it fails. Default 3: two moves, "
+        "enough for a rolling upgrade to meet a crash.",
+    )
+    poison_deaths: int = Field(
+        default=2,
+        ge=1,
+        description="Engine deaths while running one request after which it is failed as the "
+        "suspect. Default 2: one is bad luck, a third engine should not pay.",
+    )
+    hold_timeout_s: float = Field(
+        default=120.0,
+        ge=0,
+        description="Seconds that requests wait for an engine when none is up; then 503 with "
+        "Retry-After. Default 120: an engine of a mid-size model restarts within it.",
+    )
+    heartbeat_interval_s: float = Field(
+        default=0.5, gt=0, description="Seconds between heartbeats to an engine. Default 0.5."
+    )
+    heartbeat_timeout_s: float = Field(
+        default=1.5,
+        gt=0,
+        validate_default=True,
+        description="Seconds of silence after which an engine counts as lost; above the interval. "
+        "Default 1.5: three missed beats, so that streams move within 3 s of a node's death.",
+    )
+
+    @field_validator("heartbeat_timeout_s")
+    @classmethod
+    def _above_interval(cls, value: float, info: ValidationInfo) -> float:
+        interval_s = info.data.get("heartbeat_interval_s")
+        if interval_s is not None and value <= interval_s:
+            raise ValueError(f"{value} must be above heartbeat_interval_s ({interval_s})")
+        return value
+
+
+class PortsSpec(_Spec):
+    """Where the cluster listens."""
+
+    http: Port = Field(
+        default=8000, description="Port of the OpenAI endpoint. Default 8000, as vLLM's and Serve's."
+    )
+    host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="Address the endpoint binds. Default 127.0.0.1: an inference endpoint should "
+        "not open itself to the network. A cluster of several nodes, or one that others use, sets "
+        "0.0.0.0: each node's ingress must reach the gateways on the other nodes.",
+    )
+    engine_min: Port | None = Field(
+        default=None,
+        description="First port for engine sockets, where a firewall needs a fixed range. Default "
+        "none: the operating system picks free ports.",
+    )
+    engine_max: Port | None = Field(
+        default=None,
+        validate_default=True,
+        description="Last port (inclusive) of that range; set both or neither.",
+    )
+
+    @field_validator("engine_max")
+    @classmethod
+    def _range(cls, value: int | None, info: ValidationInfo) -> int | None:
+        first = info.data.get("engine_min")
+        if "engine_min" in info.data and (value is None) != (first is None):
+            raise ValueError("set both engine_min and engine_max, or neither")
+        if value is not None and first is not None and value < first:
+            raise ValueError(f"{value} is below engine_min ({first})")
+        return value
+
+
+class ClusterSpec(_Spec):
+    """Everything a cluster is started from."""
+
+    models: tuple[ModelSpec, ...] = Field(
+        min_length=1,
+        strict=False,  # YAML has lists, the spec holds a tuple
+        description="The models served behind one endpoint. At least one; names are unique.",
+    )
+    gateway: GatewaySpec = Field(default=GatewaySpec(), description="The API servers.")
+    failover: FailoverSpec = Field(default=FailoverSpec(), description="Limits of failover.")
+    ports: PortsSpec = Field(default=PortsSpec(), description="Where the cluster listens.")
+
+    @field_validator("models")
+    @classmethod
+    def _unique_names(cls, value: tuple[ModelSpec, ...]) -> tuple[ModelSpec, ...]:
+        raise_all("models", _duplicates([m.name for m in value]))
+        return value
+
+    def model(self, name: str) -> ModelSpec:
+        """The model served as `name`. Raises KeyError."""
+        return {m.name: m for m in self.models}[name]
+
+
+def _duplicates(names: Sequence[Any]) -> list[Violation]:
+    """One violation per name (one entry per model, in order) that an earlier model has."""
+    return [
+        Violation((index, "name"), f"{name!r} is already models[{names.index(name)}]")
+        for index, name in enumerate(names)
+        if isinstance(name, str) and names.index(name) < index
+    ]
+
+
+def parse(data: Any) -> ClusterSpec:
+    """The spec in `data` (what YAML gave). Raises SpecError with every violation."""
+    try:
+        return ClusterSpec.model_validate(data)
+    except ValidationError as error:
+        found = violations_of(error, ClusterSpec) + _raw_duplicates(data)
+        raise SpecError(list(dict.fromkeys(found))) from None
+
+
+def _raw_duplicates(data: Any) -> list[tuple[str, str]]:
+    """Duplicate names in raw data: pydantic looks for them only where each model alone is right."""
+    models = data.get("models") if isinstance(data, Mapping) else None
+    if not isinstance(models, list | tuple):
+        return []
+    names = [m.get("name") if isinstance(m, Mapping) else None for m in models]
+    return [(key_path(("models", *v.location)), v.message) for v in _duplicates(names)]
+
+
+def load(path: str | Path) -> ClusterSpec:
+    """The spec in a YAML file. Raises SpecError, also for a missing file or broken YAML."""
+    path = Path(path)
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpecError([("", f"cannot read {path}: {error.strerror}")]) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SpecError([("", f"{path} is not valid YAML: {error}")]) from None
+    return _relative_to(parse(data), path.parent.absolute())
+
+
+def _relative_to(spec: ClusterSpec, folder: Path) -> ClusterSpec:
+    models = tuple(
+        m.model_copy(update={"source": str((folder / m.source).resolve())})
+        if m.source.startswith(("./", "../"))
+        else m
+        for m in spec.models
+    )
+    return spec.model_copy(update={"models": models})
+
+
+def resolve_devices(spec: ClusterSpec, *, gpu_build: bool) -> ClusterSpec:
+    """The spec with every `device: auto` made explicit; whether vLLM's CUDA build is installed is
+    the caller's to say."""
+    models = tuple(m.on_device(gpu_build) for m in spec.models)
+    return spec.model_copy(update={"models": models})
+
+
+def dump(spec: ClusterSpec) -> str:
+    """YAML of the spec with every default filled in; `parse(yaml.safe_load(dump(s))) == s`."""
+    return yaml.safe_dump(
+        spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
+    )
+

@@ -1,0 +1,166 @@
+"""What Tokenfleet costs over a bare vLLM server: `python -m loadtest.bench.overhead`.
+
+Both servers run the same model with the same engine arguments, Tokenfleet with one engine through
+its full path (HAProxy, gateway, switch, engine). They are started once and stay up; in every pair
+each concurrency is run on one and then on the other, with the same prompts on both. `--aa` puts a
+second bare server in Tokenfleet's place: what it finds is the noise of the method.
+
+Rows go to `--out` as they come (`loadtest/bench/records.py`), the report
+(`loadtest/bench/report.py`) to standard output. Exit status: 0 done, 1 a server did not start or
+answer, 2 wrong command line or spec.
+"""
+
+import argparse
+import json
+import shlex
+import signal
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from subprocess import CalledProcessError
+from typing import Any
+
+from loadtest.bench import alternate, machine
+from loadtest.bench.plan import Plan, Subject
+from loadtest.bench.records import SIDES, Row, RunRow, Side, row_file
+from loadtest.bench.report import render
+from loadtest.bench.servers import (
+    Launch,
+    ServerError,
+    bare_launch,
+    fleet_launch,
+    free_port,
+    resolved_spec,
+    running,
+)
+from loadtest.client import Endpoint
+
+DEFAULT_SPEC = "spec-local-one.yaml"
+LABELS = {"bare": "bare vLLM", "fleet": "Tokenfleet"}
+LABELS_AA = {"bare": "bare vLLM", "fleet": "bare vLLM again"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # stop the servers
+    try:
+        with subjects(args) as both:
+            rows = measure(args, both)
+    except CalledProcessError as error:  # `tokenfleet check` has said what is wrong
+        return error.returncode
+    except (ServerError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(render(rows), end="")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="python -m loadtest.bench.overhead",
+        description="Tokenfleet with one engine against a bare vLLM server, alternating.",
+    )
+    p.add_argument("--spec", default=DEFAULT_SPEC, help="spec or example; its first model is used")
+    p.add_argument("--url-bare", metavar="URL", help="a running bare server (default: start one)")
+    p.add_argument("--url-fleet", metavar="URL", help="a running Tokenfleet (default: start one)")
+    p.add_argument("--aa", action="store_true", help="a second bare server in Tokenfleet's place")
+    p.add_argument("--pairs", type=int, default=5)
+    p.add_argument("--streams", type=_numbers, default=(1, 8, 32, 128), metavar="1,8,...")
+    p.add_argument("--requests-per-stream", type=int, help="default: more for fewer streams")
+    p.add_argument("--prompt-tokens", type=int, default=200)
+    p.add_argument("--output-tokens", type=int, default=128)
+    p.add_argument("--seed", type=int, default=0, help="of the prompts")
+    p.add_argument("--timeout-s", type=float, default=120.0, help="of one request")
+    p.add_argument("--start-timeout-s", type=float, default=300.0, help="of one server's start")
+    p.add_argument("--out", metavar="FILE", help="raw rows as JSONL; .gz compresses")
+    p.add_argument("--logs", metavar="DIR", help="server logs (default: a temporary folder)")
+    return p
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
+@contextmanager
+def subjects(args: argparse.Namespace) -> Iterator[dict[Side, Subject]]:
+    """Both sides: already running where a URL is given, else started here and stopped after."""
+    given = {"bare": args.url_bare, "fleet": args.url_fleet}
+    at: dict[Side, Endpoint] = {side: Endpoint.of(given[side]) for side in SIDES if given[side]}
+    with tempfile.TemporaryDirectory(prefix="tokenfleet-bench-") as temporary:
+        folder = Path(args.logs or temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        launches = _launches(args, [side for side in SIDES if side not in at], folder)
+        at |= {side: launch.endpoint for side, launch in launches.items()}
+        with running(list(launches.values()), folder, args.start_timeout_s):
+            salt = "again" if at["bare"] == at["fleet"] else ""
+            yield {
+                "bare": Subject("bare", at["bare"]),
+                "fleet": Subject("fleet", at["fleet"], salt),
+            }
+
+
+def _launches(args: argparse.Namespace, sides: Sequence[Side], folder: Path) -> dict[Side, Launch]:
+    if not sides:
+        return {}
+    spec = resolved_spec(args.spec)
+    launches: dict[Side, Launch] = {}
+    for side in sides:
+        if side == "bare" or args.aa:
+            launches[side] = bare_launch(side, spec, free_port())
+        else:
+            launches[side] = fleet_launch(side, spec, free_port(), folder)
+    return launches
+
+
+def measure(args: argparse.Namespace, both: Mapping[Side, Subject]) -> list[Row]:
+    """All rows; in `args.out` too, one by one, so that a broken run leaves what it has."""
+    rows: list[Row] = []
+    with row_file(args.out) as write:
+
+        def emit(row: Row) -> None:
+            rows.append(row)
+            write(row)
+
+        emit(_run_row(args, same_server=bool(both["fleet"].salt)))
+        alternate.run(_plan(args, both["bare"]), both, emit)
+    return rows
+
+
+def _run_row(args: argparse.Namespace, same_server: bool) -> RunRow:
+    names = ("pairs", "prompt_tokens", "output_tokens", "seed")
+    return RunRow(
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=shlex.join(["python", "-m", "loadtest.bench.overhead", *sys.argv[1:]]),
+        labels=LABELS_AA if args.aa or same_server else LABELS,
+        settings={name.replace("_", " "): getattr(args, name) for name in names},
+        machine=machine.describe(),
+    )
+
+
+def _plan(args: argparse.Namespace, bare: Subject) -> Plan:
+    return Plan(
+        model=served_model(bare.endpoint),
+        pairs=args.pairs,
+        streams=args.streams,
+        requests_per_stream=args.requests_per_stream,
+        prompt_tokens=args.prompt_tokens,
+        output_tokens=args.output_tokens,
+        timeout_s=args.timeout_s,
+        seed=args.seed,
+    )
+
+
+def served_model(endpoint: Endpoint) -> str:
+    """The first model the server lists. Raises OSError where it does not answer."""
+    url = f"http://{endpoint.host}:{endpoint.port}/v1/models"
+    with urllib.request.urlopen(url, timeout=10) as response:
+        listed: dict[str, Any] = json.load(response)
+    return str(listed["data"][0]["id"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

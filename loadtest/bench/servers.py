@@ -1,0 +1,187 @@
+"""Starts and stops the two servers of the overhead benchmark, with the same engine arguments.
+
+The spec decides both sides: `tokenfleet check` resolves it, the bare server gets the resolved
+arguments and environment of its model as vLLM command-line flags, and Tokenfleet gets the same
+model as a spec of one gateway and one engine. Nothing here imports Tokenfleet: it is a subject.
+"""
+
+import http.client
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from loadtest.client import Endpoint
+from loadtest.procstat import server_processes
+
+REPOSITORY = Path(__file__).parents[2]
+DEMO_MODEL = REPOSITORY / "serve_app" / "demo" / "model"  # what `source: demo` means in a spec
+HOST = "127.0.0.1"
+PROBE_EVERY_S = 0.5
+STOP_TIMEOUT_S = 60.0
+
+
+class ServerError(RuntimeError):
+    """A server did not become ready; the message has the end of its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How to start one server, and how to see that it is ready."""
+
+    name: str
+    command: Sequence[str]
+    endpoint: Endpoint
+    ready_path: str
+    env: Mapping[str, str] = field(default_factory=dict)  # added to this process's own
+
+
+def resolved_spec(path: str) -> dict[str, Any]:
+    """What `tokenfleet check` makes of a spec. Raises CalledProcessError; it says why on stderr."""
+    command = [str(Path(sys.executable).with_name("tokenfleet")), "check", path]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    spec: dict[str, Any] = yaml.safe_load(done.stdout)
+    return spec
+
+
+def one_engine_spec(spec: Mapping[str, Any], port: int) -> dict[str, Any]:
+    """`spec` cut to its first model, with one engine and one gateway, on `port`."""
+    return {
+        **spec,
+        "models": [{**spec["models"][0], "replicas": 1}],
+        "gateway": {**spec["gateway"], "replicas": 1},
+        "ports": {**spec["ports"], "http": port, "host": HOST},
+    }
+
+
+def bare_launch(name: str, spec: Mapping[str, Any], port: int) -> Launch:
+    """vLLM's own server for the spec's first model. Access logs are off, as in Tokenfleet."""
+    model = spec["models"][0]
+    source = str(DEMO_MODEL) if model["source"] == "demo" else model["source"]
+    command = [
+        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
+        *("--model", source, "--served-model-name", model["name"]),
+        *("--host", HOST, "--port", str(port), "--disable-uvicorn-access-log"),
+        *vllm_flags({**model["engine"], **model["api"]}),
+    ]
+    env = {**spec["gateway"]["env"], **model["env"]}
+    return Launch(name, command, Endpoint(HOST, port), "/health", env)
+
+
+def fleet_launch(name: str, spec: Mapping[str, Any], port: int, folder: Path) -> Launch:
+    """Tokenfleet by the launcher that `make serve` uses; writes its spec into `folder`."""
+    path = folder / "overhead-spec.yaml"
+    path.write_text(yaml.safe_dump(one_engine_spec(spec, port)), encoding="utf-8")
+    command = [sys.executable, "-m", "serve_app.launch", str(path)]
+    return Launch(name, command, Endpoint(HOST, port), "/ready")
+
+
+def vllm_flags(arguments: Mapping[str, Any]) -> list[str]:
+    """Resolved arguments as vLLM's command line takes them: `no-` for false, JSON for mappings."""
+    return [flag for name, value in arguments.items() for flag in _flag(name, value)]
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    dashed = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{dashed}" if value else f"--no-{dashed}"]
+    if isinstance(value, Mapping):
+        return [f"--{dashed}", json.dumps(value)]
+    if isinstance(value, list | tuple):
+        return [f"--{dashed}", *map(str, value)]
+    return [f"--{dashed}", str(value)]
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.create_server((HOST, 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextmanager
+def running(launches: Sequence[Launch], folder: Path, timeout_s: float) -> Iterator[None]:
+    """All `launches`, started one after the other (each wants the whole machine) and ready;
+    stopped in reverse. Logs go to `folder`. Raises ServerError."""
+    with ExitStack() as stack:
+        for launch in launches:
+            stack.enter_context(_running(launch, folder / f"{launch.name}.log", timeout_s))
+        yield
+
+
+@contextmanager
+def _running(launch: Launch, log: Path, timeout_s: float) -> Iterator[None]:
+    print(f"starting {launch.name} (log: {log}): {shlex.join(launch.command)}", file=sys.stderr)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            launch.command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=REPOSITORY,
+            env=os.environ | launch.env,
+            start_new_session=True,  # Ctrl-C here must reach it through _stop alone, once
+        )
+    try:
+        _wait_ready(process, launch, log, timeout_s)
+        yield
+    finally:
+        _stop(process, launch.endpoint.port)
+
+
+def _wait_ready(
+    process: subprocess.Popen[bytes], launch: Launch, log: Path, timeout_s: float
+) -> None:
+    for _ in range(round(timeout_s / PROBE_EVERY_S)):
+        try:
+            code = process.wait(PROBE_EVERY_S)
+        except subprocess.TimeoutExpired:
+            if answers(launch.endpoint, launch.ready_path):
+                return
+        else:
+            raise ServerError(f"{launch.name} ended with {code}:\n{_tail(log)}")
+    raise ServerError(f"{launch.name} not ready after {timeout_s:g} s:\n{_tail(log)}")
+
+
+def answers(endpoint: Endpoint, path: str) -> bool:
+    """Whether a GET of `path` gets 200."""
+    connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _tail(log: Path, lines: int = 30) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def _stop(process: subprocess.Popen[bytes], port: int) -> None:
+    """SIGINT as by Ctrl-C, then kill, by id, what of the server is still there."""
+    family = _alive([process.pid, *(p.pid for p in server_processes(port))])
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    _, left = psutil.wait_procs(family, timeout=STOP_TIMEOUT_S)
+    for survivor in left:
+        print(f"killing leftover {survivor.pid} ({survivor.name()})", file=sys.stderr)
+        survivor.kill()
+    process.wait()
+
+
+def _alive(pids: Sequence[int]) -> list[psutil.Process]:
+    """Handles that a reused pid cannot fool."""
+    return [psutil.Process(pid) for pid in dict.fromkeys(pids) if psutil.pid_exists(pid)]

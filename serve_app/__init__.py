@@ -1,0 +1,17 @@
+"""Tokenfleet's mechanism: Ray Serve deployments, the switch, engine hosts, the wire.
+
+`serve run serve_app:build spec=<spec>` starts a cluster. `build` is imported on first use, so that
+the light parts of this package (the demo model's path, the wire) do not pull in Ray and vLLM.
+"""
+
+from typing import Any
+
+__all__ = ["build"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "build":
+        from serve_app.app import build
+
+        return build
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

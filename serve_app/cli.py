@@ -1,0 +1,55 @@
+"""The `tokenfleet` command.
+
+Exit status: 0 done, 2 for a wrong command line or a wrong spec (every violation on stderr).
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from cluster.spec import ClusterSpec, SpecError, dump, load, resolve_devices
+from serve_app import examples, settings
+
+WRONG_INPUT = 2  # argparse's own status for a wrong command line
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except SpecError as error:
+        print(f"{args.spec}: {len(error.violations)} mistakes\n{error}", file=sys.stderr)
+        return WRONG_INPUT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tokenfleet", description="One endpoint over many vLLMs.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    check = commands.add_parser("check", help="validate a spec and print it with every default")
+    check.add_argument("spec", metavar="SPEC", help="a YAML file, or the name of an example")
+    check.set_defaults(run=_check)
+    return parser
+
+
+def _check(args: argparse.Namespace) -> int:
+    spec = resolve_devices(load(examples.find(args.spec)), gpu_build=settings.gpu_build())
+    settings.quiet_vllm()
+    from serve_app import engine_args  # imports vLLM, which takes seconds and logs
+
+    engine_args.check(spec)
+    print(dump(spec), end="")
+    print(_totals(spec), end="")
+    return 0
+
+
+def _totals(spec: ClusterSpec) -> str:
+    """What the spec occupies, as YAML comments."""
+    lines = [
+        f"# {m.name}: {m.replicas} engines x {m.gpus_per_replica} GPUs, {m.resources.cpus:g} CPUs\n"
+        for m in spec.models
+    ]
+    gpus = sum(m.replicas * m.gpus_per_replica for m in spec.models)
+    cpus = sum(m.replicas * m.resources.cpus for m in spec.models)
+    cpus += spec.gateway.replicas * spec.gateway.cpus
+    lines.append(f"# gateway: {spec.gateway.replicas} replicas x {spec.gateway.cpus:g} CPUs\n")
+    return "".join(lines) + f"# total: {gpus} GPUs, {cpus:g} CPUs\n"

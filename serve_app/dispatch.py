@@ -1,0 +1,105 @@
+"""Which model a request is for, read from its body, path or query without consuming it.
+
+The body is read once, up to the limit, and given to the model's app again, so that vLLM's own
+validation (and its own error texts) applies to everything but the choice of the model. A body that
+names no model, or is no JSON at all, is vLLM's to refuse.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs
+
+import msgspec
+from starlette.datastructures import Headers
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.types import Message, Receive, Scope
+
+from serve_app.errors import BodyTooLargeError
+
+BODYLESS_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
+
+
+class _NamesModel(msgspec.Struct):
+    model: str | None = None
+
+
+_decoder = msgspec.json.Decoder(_NamesModel)
+
+
+class ClientGoneError(Exception):
+    """The client disconnected before its body had arrived; there is nobody to answer."""
+
+
+async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
+    """The whole request body.
+
+    Raises:
+        BodyTooLargeError: it is, or says it is, over `max_bytes`.
+        ClientGoneError: the client left meanwhile.
+    """
+    declared = Headers(scope=scope).get("content-length", "")
+    if declared.isdigit():
+        _check_size(int(declared), max_bytes)
+    chunks: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        _check_size(size, max_bytes)
+        chunks.append(chunk)
+        more = message.get("more_body", False)
+    return b"".join(chunks)
+
+
+def _check_size(size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise BodyTooLargeError(
+            f"the request body has {size} bytes or more; at most {max_bytes} are accepted "
+            "(gateway.max_body_mb)"
+        )
+
+
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives `body` again, then whatever comes (the disconnect)."""
+    given = False
+
+    async def receive_again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive_again
+
+
+async def named_model(scope: Scope, body: bytes) -> str | None:
+    """The model the request names, or None."""
+    query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+    if query.get("model"):
+        return query["model"][0]
+    if not body:
+        return None
+    headers = Headers(scope=scope)
+    if headers.get("content-type", "").startswith("multipart/form-data"):
+        return await _model_of_form(headers, body)
+    try:
+        return _decoder.decode(body).model
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+async def _model_of_form(headers: Headers, body: bytes) -> str | None:
+    async def stream():  # type: ignore[no-untyped-def]  # starlette wants an async generator
+        yield body
+
+    try:
+        form = await MultiPartParser(headers, stream()).parse()
+    except (MultiPartException, KeyError):
+        return None
+    async with form:
+        model = form.get("model")
+        return model if isinstance(model, str) else None

@@ -1,0 +1,139 @@
+"""The Engine deployment: one replica is one vLLM engine behind an engine host.
+
+Starting is: build vLLM's configuration, start the EngineCore and wait for it, bind the wire, tell
+Serve where it listens. Serve's health check fails as soon as the core is dead, so the replica is
+replaced; the switches know earlier, from the wire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import serve
+from vllm.config import VllmConfig
+
+from cluster import spec as cluster_spec
+from cluster.spec import ClusterSpec, ModelSpec
+from serve_app import engine_args, membership, replay
+from serve_app.engine_host import EngineHost, HostIdentity
+from serve_app.fingerprint import fingerprint
+from serve_app.link import Heartbeat
+from serve_app.logs import configure_logging
+from serve_app.settings import ENGINE_ERRORS_ENV
+from serve_app.vllm_private import CoreClient
+
+logger = logging.getLogger("tokenfleet.engine")
+
+
+class EngineStartError(RuntimeError):
+    """The engine core did not start; the message is vLLM's own."""
+
+
+def engine_config(model: ModelSpec) -> VllmConfig:
+    """vLLM's configuration for an engine of `model`, with what Tokenfleet adds.
+
+    The replay processor is installed where the engine can run one: custom logits processors need a
+    generating model, and vLLM's first model runner refuses them beside speculative decoding.
+    """
+    args = engine_args.engine_args(model)
+    args.mm_processor_cache_gb = 0  # one gateway's cache cannot mirror several engines'
+    config: VllmConfig = args.create_engine_config()
+    if can_replay(config):
+        path = replay.V2_PATH if config.use_v2_model_runner else replay.V1_PATH
+        config.model_config.logits_processors = [
+            *(config.model_config.logits_processors or ()),
+            path,
+        ]
+    return config
+
+
+def can_replay(config: VllmConfig) -> bool:
+    """Whether an engine of this configuration can force tokens."""
+    generates = config.model_config.runner_type == "generate"
+    return generates and (config.speculative_config is None or config.use_v2_model_runner)
+
+
+class Engine:
+    """One engine replica. The constructor returns when the engine can take requests."""
+
+    async def __init__(self, spec: dict[str, Any], model_name: str) -> None:
+        configure_logging()
+        self._spec: ClusterSpec = cluster_spec.parse(spec)
+        self._model = self._spec.model(model_name)
+        # The core must be started from a thread that lives as long as this process: the kernel
+        # counts the *thread* as the parent whose death ends the core (see vllm_plugin).
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="engine-core-starter")
+        loop = asyncio.get_running_loop()
+        self._config, self._core = await loop.run_in_executor(self._starter, self._start_core)
+        self._host = self._make_host()
+        self._endpoint = self._host.start(ray.util.get_node_ip_address(), self._ports())
+        logger.info("engine of %s listens on %s", model_name, self._endpoint)
+
+    def _start_core(self) -> tuple[VllmConfig, CoreClient]:
+        with tempfile.TemporaryDirectory(prefix="tokenfleet-") as folder:
+            errors = Path(folder) / "errors"
+            os.environ[ENGINE_ERRORS_ENV] = str(errors)
+            try:
+                config = engine_config(self._model)
+                return config, CoreClient(config)
+            except Exception as error:
+                raise EngineStartError(
+                    f"model {self._model.name} ({self._model.source}): {_cause(error, errors)}"
+                ) from error
+            finally:
+                os.environ[ENGINE_ERRORS_ENV] = os.devnull
+
+    def _make_host(self) -> EngineHost:
+        context = serve.get_replica_context()
+        limits = self._spec.failover
+        identity = HostIdentity(
+            engine_id=context.replica_id.unique_id,
+            node=ray.get_runtime_context().get_node_id(),
+            fingerprint=fingerprint(self._config),
+            can_replay=can_replay(self._config),
+            core_ready=self._core.core_ready,
+        )
+        heartbeat = Heartbeat(limits.heartbeat_interval_s, limits.heartbeat_timeout_s)
+        return EngineHost(self._core, identity, heartbeat)
+
+    def _ports(self) -> tuple[int, int] | None:
+        ports = self._spec.ports
+        if ports.engine_min is None or ports.engine_max is None:
+            return None
+        return ports.engine_min, ports.engine_max
+
+    def record_replica_metadata(self) -> dict[str, Any]:
+        """Serve passes this to every gateway when the replica is ready."""
+        return {membership.ENDPOINT_KEY: self._endpoint}
+
+    def check_health(self) -> None:
+        """Serve replaces the replica when this raises."""
+        if self._host.failure is not None:
+            raise RuntimeError(f"the engine core is dead: {self._host.failure}")
+
+    def ping(self) -> str:
+        """Lets a gateway's handle come alive; answers with the replica's id."""
+        return str(serve.get_replica_context().replica_id.unique_id)
+
+    async def __del__(self) -> None:
+        """Serve awaits this when it removes the replica: tell the switches, stop the core."""
+        host = getattr(self, "_host", None)
+        if host is None:
+            return
+        if host.failure is None:
+            await host.stop("the replica is being removed")
+        await asyncio.to_thread(self._core.shutdown, 0)
+
+
+def _cause(error: Exception, errors: Path) -> str:
+    """vLLM's own message: the core's first error where it got that far, else the exception's."""
+    if errors.exists() and (lines := errors.read_text().splitlines()):
+        return lines[0]
+    return f"{type(error).__name__}: {error}"

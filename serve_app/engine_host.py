@@ -1,0 +1,280 @@
+"""The engine host: one vLLM EngineCore, serving any number of switches over one ROUTER socket.
+
+Requests come in under attempt ids that no two switches share; each engine step goes out as at most
+one message per switch. The core's own async client does the talking to the core, as in vLLM's
+server. A switch that can no longer be reached has its requests aborted: nobody would read them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import zmq
+import zmq.asyncio
+from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs, EngineCoreRequest
+from vllm.v1.engine.exceptions import EngineDeadError
+
+from serve_app.link import SEND_QUEUE_MESSAGES, Heartbeat
+from serve_app.wire import (
+    WIRE_VERSION,
+    Abort,
+    Bye,
+    Frames,
+    Hello,
+    Kind,
+    Load,
+    OutputsCodec,
+    Ready,
+    RequestCodec,
+    Result,
+    Utility,
+    WireError,
+    kind_of,
+    pack,
+    unpack,
+)
+
+logger = logging.getLogger("tokenfleet.engine")
+
+LOAD_EVERY_S = 0.25
+
+
+class Core(Protocol):
+    """The part of vLLM's async core client that a host uses; a fake in unit tests."""
+
+    async def get_output_async(self) -> EngineCoreOutputs: ...
+
+    async def add_request_async(self, request: EngineCoreRequest) -> None: ...
+
+    async def abort_requests_async(self, request_ids: list[str]) -> None: ...
+
+    async def call_utility_async(self, method: str, *args: Any) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostIdentity:
+    """What the host says of itself to every switch; see `wire.Ready`."""
+
+    engine_id: str
+    node: str
+    fingerprint: str
+    can_replay: bool
+    core_ready: bytes
+
+
+class EngineHost:
+    """`start` on a running loop; `failure` is set once the core is dead, and stays."""
+
+    def __init__(self, core: Core, identity: HostIdentity, heartbeat: Heartbeat) -> None:
+        self.failure: str | None = None
+        self.endpoint = ""
+        self._core, self._identity = core, identity
+        self._requests, self._outputs = RequestCodec(), OutputsCodec()
+        self._owners: dict[str, bytes] = {}  # attempt id -> switch
+        self._switches: set[bytes] = set()
+        self._steps = 0
+        self._load = Load(0, 0, 0.0, 0)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._context = zmq.asyncio.Context()
+        self._socket = self._context.socket(zmq.ROUTER)
+        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # an unreachable switch is an error
+        self._socket.setsockopt(zmq.SNDHWM, SEND_QUEUE_MESSAGES)
+        self._socket.setsockopt(zmq.LINGER, 200)  # so that BYE still gets out
+        heartbeat.apply(self._socket)
+
+    def start(self, address: str, ports: tuple[int, int] | None = None) -> str:
+        """Bind to `address` (a port of `ports`, both ends included, or any free one) and serve.
+
+        Returns the endpoint. Raises zmq.ZMQError where no port is free.
+        """
+        self.endpoint = self._bind(address, ports)
+        for loop in (self._serve_switches(), self._pass_steps(), self._report_load()):
+            self._spawn(loop)
+        return self.endpoint
+
+    @property
+    def active_requests(self) -> int:
+        """Requests in the core, over all switches."""
+        return len(self._owners)
+
+    async def stop(self, reason: str) -> None:
+        """Tell the switches and close; they move what is still running here."""
+        await self._say_bye(core_dead=False, reason=reason)
+        self._close()
+
+    def _bind(self, address: str, ports: tuple[int, int] | None) -> str:
+        host = f"[{address}]" if ":" in address else address
+        if ":" in address:
+            self._socket.setsockopt(zmq.IPV6, 1)
+        if ports is None:
+            self._socket.bind(f"tcp://{host}:*")
+        else:
+            low, high = ports
+            self._socket.bind_to_random_port(f"tcp://{host}", low, high + 1)
+        return str(self._socket.getsockopt_string(zmq.LAST_ENDPOINT))
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # From the switches
+
+    async def _serve_switches(self) -> None:
+        while True:
+            switch, *frames = await self._socket.recv_multipart(copy=False)
+            try:
+                await self._handle(bytes(switch), frames)
+            except WireError as error:
+                logger.error("a switch sent a bad message, dropped: %s", error)
+                await self._forget(bytes(switch))
+            except EngineDeadError:
+                return  # `_pass_steps` sees it too, and tells everyone
+
+    async def _handle(self, switch: bytes, frames: Frames) -> None:
+        kind = kind_of(frames)
+        if kind is Kind.HELLO:
+            await self._welcome(switch, unpack(frames, Hello))
+        elif switch not in self._switches:
+            raise WireError(f"{kind.name} before HELLO")
+        elif kind is Kind.ADD:
+            request = self._requests.decode(frames)
+            self._owners[request.request_id] = switch
+            await self._core.add_request_async(request)
+        elif kind is Kind.ABORT:
+            await self._abort(unpack(frames, Abort).request_ids)
+        elif kind is Kind.UTILITY:
+            self._spawn(self._call(switch, unpack(frames, Utility)))
+            await asyncio.sleep(0)  # let it send before the next message: order is kept
+        else:
+            raise WireError(f"{kind.name} is not for an engine host")
+
+    async def _welcome(self, switch: bytes, hello: Hello) -> None:
+        if hello.version != WIRE_VERSION:
+            raise WireError(f"wire version {hello.version}, this host speaks {WIRE_VERSION}")
+        self._switches.add(switch)
+        identity = self._identity
+        ready = Ready(
+            version=WIRE_VERSION,
+            engine_id=identity.engine_id,
+            pid=os.getpid(),
+            node=identity.node,
+            fingerprint=identity.fingerprint,
+            can_replay=identity.can_replay,
+            clock_s=time.monotonic(),
+            core_ready=identity.core_ready,
+        )
+        await self._send(switch, pack(Kind.READY, ready))
+
+    async def _abort(self, request_ids: list[str]) -> None:
+        for request_id in request_ids:
+            self._owners.pop(request_id, None)
+        await self._core.abort_requests_async(request_ids)
+
+    async def _call(self, switch: bytes, call: Utility) -> None:
+        try:
+            value = await self._core.call_utility_async(call.method, *call.args)
+            reply = pack(Kind.RESULT, Result(call.call_id, None, value))
+        except Exception as error:  # whatever it is, it is the answer
+            reply = pack(Kind.RESULT, Result(call.call_id, str(error), None))
+        await self._send(switch, reply)
+
+    async def _forget(self, switch: bytes) -> None:
+        """Drop a switch that is gone or misbehaves, and what it had running."""
+        self._switches.discard(switch)
+        orphans = [request_id for request_id, owner in self._owners.items() if owner == switch]
+        if orphans:
+            logger.warning("a switch is gone: its %d requests are aborted", len(orphans))
+            with contextlib.suppress(EngineDeadError):
+                await self._abort(orphans)
+
+    # To the switches
+
+    async def _pass_steps(self) -> None:
+        while True:
+            try:
+                outputs = await self._core.get_output_async()
+            except EngineDeadError as error:
+                await self._die(str(error))
+                return
+            await self._pass_step(outputs)
+
+    async def _pass_step(self, outputs: EngineCoreOutputs) -> None:
+        stats, outputs.scheduler_stats = outputs.scheduler_stats, None
+        if stats is not None:
+            waiting = stats.num_waiting_reqs + stats.num_skipped_waiting_reqs
+            self._load = Load(
+                stats.num_running_reqs, waiting, stats.kv_cache_usage, self._steps
+            )
+        if not outputs.outputs:
+            return
+        self._steps += 1
+        for switch, own in self._by_switch(outputs).items():
+            await self._send(switch, self._outputs.encode(own))
+
+    def _by_switch(self, outputs: EngineCoreOutputs) -> dict[bytes, EngineCoreOutputs]:
+        """The step divided among its switches; with one switch, the step itself."""
+        shares: dict[bytes, list[EngineCoreOutput]] = {}
+        for output in outputs.outputs:
+            request_id = output.request_id
+            owner = self._owners.get(request_id)
+            if owner is None:
+                continue  # aborted while the step ran
+            shares.setdefault(owner, []).append(output)
+            if output.finish_reason is not None:
+                del self._owners[request_id]
+        if len(shares) == 1:
+            (switch,) = shares
+            outputs.outputs = shares[switch]
+            return {switch: outputs}
+        return {switch: _share(outputs, share) for switch, share in shares.items()}
+
+    async def _report_load(self) -> None:
+        while True:
+            await asyncio.sleep(LOAD_EVERY_S)
+            report = pack(Kind.LOAD, self._load)
+            for switch in tuple(self._switches):
+                await self._send(switch, report)
+
+    async def _send(self, switch: bytes, frames: Frames) -> None:
+        try:
+            await self._socket.send_multipart([switch, *frames], zmq.NOBLOCK, copy=False)
+        except zmq.ZMQError as error:
+            # EHOSTUNREACH: disconnected. EAGAIN: it does not read. Its requests end here either
+            # way; a switch that lives reconnects and has moved them.
+            logger.warning("a switch cannot be reached: %s", error)
+            await self._forget(switch)
+
+    # The end
+
+    async def _die(self, reason: str) -> None:
+        self.failure = reason
+        logger.error("the engine core is dead: %s", reason)
+        await self._say_bye(core_dead=True, reason="its engine core died")
+        self._close()
+
+    async def _say_bye(self, *, core_dead: bool, reason: str) -> None:
+        bye = pack(Kind.BYE, Bye(core_dead, reason))
+        for switch in tuple(self._switches):
+            with contextlib.suppress(zmq.ZMQError):
+                await self._socket.send_multipart([switch, *bye], zmq.NOBLOCK)
+
+    def _close(self) -> None:
+        current = asyncio.current_task()
+        for task in self._tasks:
+            if task is not current:
+                task.cancel()
+        self._socket.close()
+
+
+def _share(outputs: EngineCoreOutputs, own: list[EngineCoreOutput]) -> EngineCoreOutputs:
+    return EngineCoreOutputs(
+        outputs=own, timestamp=outputs.timestamp, weight_version=outputs.weight_version
+    )

@@ -1,0 +1,58 @@
+"""Errors of the Gateway's own making, in the shape of vLLM's (which is OpenAI's).
+
+GatewayError
+├── UnknownModelError      404  the caller's fault
+├── ModelNeededError       400  the caller's fault
+├── BodyTooLargeError      413  the caller's fault
+└── NoEngineError          503  ours; says when to try again
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+RETRY_AFTER_S = 5
+"""What a 503 advises: about the time Serve takes to notice and start replacing an engine."""
+
+
+class GatewayError(Exception):
+    """`status` and `error_type` are what the client sees."""
+
+    status = 500
+    error_type = "InternalServerError"
+    param: str | None = None
+
+    def body(self) -> dict[str, Any]:
+        """The JSON body of the response."""
+        return {
+            "error": {
+                "message": str(self),
+                "type": self.error_type,
+                "param": self.param,
+                "code": self.status,
+            }
+        }
+
+
+class UnknownModelError(GatewayError):
+    """No model, and no LoRA adapter, of that name is served here."""
+
+    status, error_type, param = 404, "NotFoundError", "model"
+
+
+class ModelNeededError(GatewayError):
+    """Several models are served, and the request names none."""
+
+    status, error_type, param = 400, "BadRequestError", "model"
+
+
+class BodyTooLargeError(GatewayError):
+    """The request body is over `gateway.max_body_mb`."""
+
+    status, error_type = 413, "RequestEntityTooLarge"
+
+
+class NoEngineError(GatewayError):
+    """No engine of the model became ready within `failover.hold_timeout_s`."""
+
+    status, error_type = 503, "ServiceUnavailableError"

@@ -1,0 +1,132 @@
+"""A flight: one request in the air between an API server and whichever engine now serves it.
+
+Holds what a move needs (the request, the tokens the client already has) and turns the outputs of
+any attempt into the outputs of *the* request: forced tokens of a replay are checked and swallowed,
+what only a first attempt may say (prefill statistics, prompt logprobs) is said once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from vllm.v1.engine import EngineCoreOutput, EngineCoreRequest
+from vllm.v1.outputs import LogprobsLists
+
+from cluster.failover import FailReason, RequestTraits, ResumeKind
+from cluster.types import ReplicaId
+
+
+class ReplayDivergedError(Exception):
+    """An engine did not repeat a forced token: its outputs must not reach the client."""
+
+
+@dataclass(slots=True)
+class Flight:
+    """`attempt_id` and `engine_id` name the live attempt; both are None while it is held.
+
+    `emitted` are the output token ids passed on to the API server, in order, over all attempts.
+    `replay_left` is how many of the live attempt's next tokens are repetitions.
+    """
+
+    request: EngineCoreRequest
+    traits: RequestTraits
+    emitted: list[int] = field(default_factory=list)
+    attempts: int = 0
+    deaths: int = 0
+    attempt_id: str | None = None
+    engine_id: ReplicaId | None = None
+    fingerprint: str | None = None
+    load_tokens: int = 0
+    replay_left: int = 0
+    held_since_s: float | None = None
+    answered: bool = False
+
+    @property
+    def request_id(self) -> str:
+        return self.request.request_id
+
+    @property
+    def moves(self) -> int:
+        """Times it went to another engine (attempts after the first)."""
+        return max(self.attempts - 1, 0)
+
+    def start_attempt(self, attempt_id: str, engine_id: ReplicaId, kind: ResumeKind) -> None:
+        """Record that the request now runs on `engine_id` under `attempt_id`."""
+        self.attempts += 1
+        self.attempt_id, self.engine_id = attempt_id, engine_id
+        self.replay_left = len(self.emitted) if kind is ResumeKind.REPLAY else 0
+        self.held_since_s = None
+
+    def detach(self) -> None:
+        """Forget the live attempt: whatever it still says is stale."""
+        self.attempt_id = self.engine_id = None
+
+    def accept(self, output: EngineCoreOutput, clock_shift_s: float) -> EngineCoreOutput | None:
+        """The output to pass on for one of the live attempt's, or None to swallow it.
+
+        Changes `output` in place: it was decoded for us alone.
+
+        Raises:
+            ReplayDivergedError: a forced token did not come back.
+        """
+        if self.replay_left and not self._swallow_replayed(output):
+            return None
+        if self.attempts > 1:
+            self._strip_repeated(output)
+        elif output.events:
+            for event in output.events:
+                event.timestamp += clock_shift_s
+        self.answered = True
+        self.emitted.extend(output.new_token_ids)
+        output.request_id = self.request_id
+        return output
+
+    def _swallow_replayed(self, output: EngineCoreOutput) -> bool:
+        """Drop the repeated head of `output`; False when nothing is left of it."""
+        tokens = output.new_token_ids
+        repeated = min(self.replay_left, len(tokens))
+        start = len(self.emitted) - self.replay_left
+        if tokens[:repeated] != self.emitted[start : start + repeated]:
+            raise ReplayDivergedError(
+                f"request {self.request_id}: token {start} onwards was to be "
+                f"{self.emitted[start : start + repeated]}, the engine produced {tokens[:repeated]}"
+            )
+        self.replay_left -= repeated
+        if repeated == len(tokens) and output.finish_reason is None:
+            return False
+        output.new_token_ids = tokens[repeated:]
+        if output.new_logprobs is not None:
+            output.new_logprobs = _without_head(output.new_logprobs, repeated)
+        return True
+
+    def _strip_repeated(self, output: EngineCoreOutput) -> None:
+        """Remove what an earlier attempt has, or may have, already said.
+
+        Events of several engines have several clocks, so a moved request reports none.
+        """
+        output.events = None
+        if self.answered:
+            output.prefill_stats = None
+            output.new_prompt_logprobs_tensors = None
+            output.prompt_token_id_logprobs = None
+
+
+def _without_head(logprobs: LogprobsLists, positions: int) -> LogprobsLists:
+    return LogprobsLists(
+        logprobs.logprob_token_ids[positions:],
+        logprobs.logprobs[positions:],
+        logprobs.sampled_token_ranks[positions:],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a flight ended in an error; `message` is for the client."""
+
+    reason: FailReason
+    message: str
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same request may well succeed a little later (503 rather than 500)."""
+        return self.reason in (FailReason.NO_ENGINE, FailReason.MAX_ATTEMPTS)

@@ -1,0 +1,203 @@
+"""The Gateway deployment: HTTP in front of every model's vLLM app, in one process without a GPU.
+
+Own routes: `GET /health` (the process), `/ready` (every model has an engine), `/fleet` (engines and
+flights), `/metrics`, `/v1/models`. Everything else goes, unread but for its model's name, to that
+model's vLLM app.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from prometheus_client import REGISTRY, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cluster import spec as cluster_spec
+from serve_app.dispatch import BODYLESS_METHODS, ClientGoneError, named_model, read_body, replayed
+from serve_app.errors import (
+    RETRY_AFTER_S,
+    GatewayError,
+    ModelNeededError,
+    NoEngineError,
+    UnknownModelError,
+)
+from serve_app.logs import configure_logging
+from serve_app.model_app import ModelApp
+
+logger = logging.getLogger("tokenfleet.gateway")
+
+BYTES_PER_MB = 1_000_000
+MODEL_FREE_PATHS = frozenset({"/version", "/ping"})
+"""Answered alike by every model's app, so by the first."""
+
+
+class Shell:
+    """The ASGI app: own routes, else the model's app."""
+
+    def __init__(self, models: dict[str, ModelApp], max_body_bytes: int) -> None:
+        self._models = models
+        self._max_body_bytes = max_body_bytes
+        self._routes: dict[str, Callable[[], Awaitable[Response]]] = {
+            "/health": self._health,
+            "/ready": self._ready,
+            "/fleet": self._fleet,
+            "/metrics": self._metrics,
+            "/v1/models": self._list_models,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        own = self._routes.get(scope["path"])
+        if own is not None and scope.get("method") in ("GET", "HEAD"):
+            await (await own())(scope, receive, send)
+            return
+        try:
+            app, receive = await self._pick(scope, receive)
+        except ClientGoneError:
+            return
+        except GatewayError as error:
+            await _refusal(error)(scope, receive, send)
+            return
+        await app(scope, receive, _with_retry_after(send))
+
+    async def _pick(self, scope: Scope, receive: Receive) -> tuple[ASGIApp, Receive]:
+        """The app for a request, and a `receive` from which it can still be read."""
+        body = b""
+        if scope["type"] == "http" and scope["method"] not in BODYLESS_METHODS:
+            body = await read_body(scope, receive, self._max_body_bytes)
+            receive = replayed(body, receive)
+        model = self._model_for(scope, await named_model(scope, body), bool(body))
+        app = await model.ready_app()
+        if app is None:
+            raise NoEngineError(
+                f"no engine of model {model.name!r} became available in time; try again later"
+            )
+        return app, receive
+
+    def _model_for(self, scope: Scope, name: str | None, has_body: bool) -> ModelApp:
+        first = next(iter(self._models.values()))
+        if name is None:
+            # A body without a readable model is malformed or uses vLLM's default: vLLM says which.
+            if len(self._models) == 1 or has_body or scope["path"] in MODEL_FREE_PATHS:
+                return first
+            raise ModelNeededError(
+                f"several models are served ({', '.join(self._models)}); "
+                "name one with ?model= for this route"
+            )
+        for model in self._models.values():
+            if model.serves(name):
+                return model
+        raise UnknownModelError(f"The model `{name}` does not exist.")
+
+    async def _health(self) -> Response:
+        return Response(status_code=200)
+
+    async def _ready(self) -> Response:
+        engines = {name: model.switch.ready_engines() for name, model in self._models.items()}
+        ready = all(model.ready for model in self._models.values())
+        return JSONResponse({"ready": ready, "engines": engines}, 200 if ready else 503)
+
+    async def _fleet(self) -> Response:
+        snapshots = await asyncio.gather(
+            *(asyncio.to_thread(model.switch.snapshot) for model in self._models.values())
+        )
+        rows = [{"name": n, **s} for n, s in zip(self._models, snapshots, strict=True)]
+        return JSONResponse({"models": rows})
+
+    async def _metrics(self) -> Response:
+        """This process's metrics and every model's; vLLM's carry a `model_name` label."""
+        registries = [REGISTRY, *(model.registry for model in self._models.values())]
+        text = b"".join(generate_latest(registry) for registry in registries)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+    async def _list_models(self) -> Response:
+        cards = [card for model in self._models.values() for card in await model.model_cards()]
+        return JSONResponse({"object": "list", "data": cards})
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    """The apps have their own lifespans, run by `ModelApp`; the shell has nothing to do."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+def _refusal(error: GatewayError) -> Response:
+    headers = {"retry-after": str(RETRY_AFTER_S)} if error.status == 503 else {}
+    return JSONResponse(error.body(), error.status, headers)
+
+
+def _with_retry_after(send: Send) -> Send:
+    """Every 503 tells the client when to try again, vLLM's own too."""
+
+    async def send_on(message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] == 503:
+            headers = [*message.get("headers", ()), (b"retry-after", b"%d" % RETRY_AFTER_S)]
+            message = {**message, "headers": headers}
+        await send(message)
+
+    return send_on
+
+
+@serve.ingress()
+class Gateway:
+    """One gateway replica. Serves from the start; models come in as their engines get ready."""
+
+    async def __init__(self, spec: dict[str, Any], **engines: DeploymentHandle) -> None:
+        configure_logging()
+        parsed = cluster_spec.parse(spec)
+        self._models = {model.name: ModelApp(parsed, model) for model in parsed.models}
+        self._shell = Shell(self._models, round(parsed.gateway.max_body_mb * BYTES_PER_MB))
+        self._failure: str | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        for model in self._models.values():
+            self._spawn(self._run(model))
+        for handle in engines.values():
+            self._spawn(_wake(handle))
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        return self._shell
+
+    def check_health(self) -> None:
+        """Serve replaces the replica when this raises."""
+        if self._failure is not None:
+            raise RuntimeError(self._failure)
+
+    async def _run(self, model: ModelApp) -> None:
+        try:
+            await model.run()
+        except Exception as error:
+            # Its engines run but it cannot be served: say so in `serve status`, not only here.
+            logger.exception("model %s cannot be served", model.name)
+            self._failure = f"model {model.name} cannot be served: {error}"
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def __del__(self) -> None:
+        """Serve awaits this when it removes the replica."""
+        for task in getattr(self, "_tasks", ()):
+            task.cancel()
+        for model in getattr(self, "_models", {}).values():
+            await model.close()
+
+
+async def _wake(handle: DeploymentHandle) -> None:
+    """A handle follows the replica set from its first call on; the answer is not needed."""
+    try:
+        await handle.ping.remote()
+    except Exception as error:
+        logger.info("an engine's first ping failed, its membership still comes: %s", error)

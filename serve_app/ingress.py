@@ -1,0 +1,97 @@
+"""Where Ray Serve's ingress listens, and how HAProxy mode is set up for a local cluster.
+
+Serve takes its HTTP options when it starts, not when an application is deployed:
+
+- `serve run serve_app:build spec=…`: the builder runs first, so `start_http` starts Serve with the
+  spec's ports, and `serve run` then finds it running.
+- `serve deploy`, `serve build`: Serve runs already, or its config file names the ports
+  (`http_options: {host, port}`); Serve logs a warning where the spec says otherwise.
+"""
+
+import logging
+import socket
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+import ray
+from ray import serve
+
+from cluster.spec import ClusterSpec
+
+log = logging.getLogger(__name__)
+
+SERVE_NAMESPACE = "serve"  # Ray Serve's own; `serve run` starts Ray in it
+# Longest stream that outlives a change of the set of gateways. Serve's default, 120 s, cuts
+# long generations: HAProxy's old process ends then.
+LONGEST_STREAM_S = 3600
+
+
+def start_http(spec: ClusterSpec) -> None:
+    """Start Serve with the spec's ports where it does not run yet. For the application builder."""
+    options = _serve_run_options()
+    if any(options.get(key) for key in ("runtime_env", "runtime_env_json", "working_dir")):
+        log.warning("serve run with a runtime_env: Serve starts with its own ports, not the spec's")
+        return
+    if not ray.is_initialized():
+        ray.init(address=options.get("address"), namespace=SERVE_NAMESPACE)
+    serve.start(
+        proxy_location="EveryNode",
+        http_options={"host": spec.ports.host, "port": spec.ports.http},
+    )
+
+
+def _serve_run_options() -> Mapping[str, str | None]:
+    """The options of the `serve run` command that called the builder; empty elsewhere."""
+    context = click.get_current_context(silent=True)
+    return context.params if context is not None and context.info_name == "run" else {}
+
+
+def haproxy_environment(folder: Path) -> dict[str, str]:
+    """What Ray's processes must find in their environment for HAProxy mode, with files in `folder`
+    and ports that nobody uses, so that clusters on one machine do not meet."""
+    stats, metrics, fallback_http, fallback_grpc = free_ports(8404, 9101, 8500, 9500)
+    return {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(LONGEST_STREAM_S),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_http),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(fallback_grpc),
+    }
+
+
+def free_ports(*preferred: int) -> list[int]:
+    """One free TCP port for each of `preferred`: itself where it is free, else any."""
+    with ExitStack() as held:
+        return [_hold_port(held, port) for port in preferred]
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether a server could listen there now."""
+    with ExitStack() as held:
+        return _bind(held, host, port) is not None
+
+
+def _hold_port(held: ExitStack, preferred: int) -> int:
+    """Bound until `held` closes, so that no port is given twice."""
+    port = _bind(held, "", preferred) or _bind(held, "", 0)
+    assert port is not None
+    return port
+
+
+def _bind(held: ExitStack, host: str, port: int) -> int | None:
+    listener = held.enter_context(socket.socket())
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen()
+    except OSError:
+        return None
+    return int(listener.getsockname()[1])

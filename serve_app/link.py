@@ -1,0 +1,118 @@
+"""One switch's connection to one engine host: a socket, its monitor, and when to try again.
+
+A connection has one life: when it is lost the link drops the socket, so that nothing of the old
+life (queued requests, late steps) can leak into the next, which has a new identity.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from serve_app.wire import WIRE_VERSION, Frames, Hello, Kind, Ready, pack
+
+RECONNECT_AFTER_S = 0.25
+"""Between tries to reach an engine that Serve still lists: its host may be restarting its socket."""
+
+SEND_QUEUE_MESSAGES = 10_000
+"""More than this unsent to one engine means it is not reading: its link is dropped."""
+
+_LOST_EVENTS = zmq.Event.DISCONNECTED | zmq.Event.CLOSED | zmq.Event.CONNECT_RETRIED
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """ZMQ's own heartbeat, answered by the peer's I/O thread even while its Python is busy."""
+
+    interval_s: float
+    timeout_s: float
+
+    def apply(self, socket: zmq.Socket[bytes]) -> None:
+        """Set it on a socket that is not connected yet."""
+        socket.setsockopt(zmq.HEARTBEAT_IVL, round(self.interval_s * 1000))
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, round(self.timeout_s * 1000))
+        socket.setsockopt(zmq.HEARTBEAT_TTL, round(self.timeout_s * 1000))
+
+
+class Link:
+    """`engine_id` at `endpoint`; `ready` once the host said so, `connected_at_s` for its timeout.
+
+    `register` and `unregister` are called with each socket to poll.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        engine_id: str,
+        endpoint: str,
+        heartbeat: Heartbeat,
+        register: Callable[[zmq.Socket[bytes], Callable[[], None]], None],
+        unregister: Callable[[zmq.Socket[bytes]], None],
+        on_message: Callable[[Link, Frames], None],
+        on_lost: Callable[[Link], None],
+    ) -> None:
+        self.engine_id, self.endpoint = engine_id, endpoint
+        self.ready: Ready | None = None
+        self.retry_at_s: float | None = 0.0
+        self._context, self._heartbeat = context, heartbeat
+        self._register, self._unregister = register, unregister
+        self._on_message, self._on_lost = on_message, on_lost
+        self._socket: zmq.Socket[bytes] | None = None
+        self._monitor: zmq.Socket[bytes] | None = None
+
+    def connect(self, switch_id: str) -> None:
+        """Open a new connection and say hello."""
+        self.retry_at_s = None
+        socket = self._context.socket(zmq.DEALER)
+        socket.setsockopt(zmq.IDENTITY, uuid.uuid4().bytes)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.SNDHWM, SEND_QUEUE_MESSAGES)
+        socket.setsockopt(zmq.RCVHWM, 0)  # a step must never be dropped: it holds tokens
+        socket.setsockopt(zmq.RECONNECT_IVL, -1)  # reconnecting is ours: see the module docstring
+        self._heartbeat.apply(socket)
+        self._monitor = socket.get_monitor_socket(_LOST_EVENTS)
+        socket.connect(self.endpoint)
+        self._socket = socket
+        self._register(socket, self._receive)
+        self._register(self._monitor, self._watch)
+        self.send(pack(Kind.HELLO, Hello(WIRE_VERSION, switch_id)))
+
+    def send(self, frames: Frames) -> bool:
+        """Queue a message; False where the link is down or the host does not read."""
+        if self._socket is None:
+            return False
+        try:
+            self._socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Drop the connection without telling anyone."""
+        self.ready = None
+        for socket in (self._socket, self._monitor):
+            if socket is not None:
+                self._unregister(socket)
+        if self._socket is not None:
+            self._socket.disable_monitor()
+            self._socket.close(linger=0)
+        self._socket = self._monitor = None
+
+    def _receive(self) -> None:
+        while self._socket is not None:
+            try:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            self._on_message(self, frames)
+
+    def _watch(self) -> None:
+        assert self._monitor is not None
+        recv_monitor_message(self._monitor)
+        # Tokens that arrived before the end are good: take them before giving the engine up.
+        self._receive()
+        self._on_lost(self)

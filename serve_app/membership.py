@@ -1,0 +1,75 @@
+"""Which engines exist, as Ray Serve tells every process that holds a handle to them.
+
+Serve runs the router class of a deployment inside each process with a handle, and calls its
+`update_replicas` whenever the set of running replicas changes, with what each replica said of itself
+when it became ready (`record_replica_metadata`). Nothing is ever routed through it: requests go
+over the wire, Serve only tells who is there. A process that loses the controller keeps the last set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ray.serve.request_router import PendingRequest, RequestRouter, RunningReplica
+
+Listener = Callable[[Mapping[str, str]], None]
+
+ENDPOINT_KEY = "wire_endpoint"
+MODEL_KEY = "model"
+
+_listeners: dict[str, Listener] = {}
+_last_known: dict[str, dict[str, str]] = {}
+
+
+def subscribe(model: str, listener: Listener) -> None:
+    """Call `listener` with {replica id: wire endpoint} now, if known, and after every change.
+
+    Calls come from Serve's router thread, one at a time per model.
+    """
+    _listeners[model] = listener
+    if model in _last_known:
+        listener(_last_known[model])
+
+
+def unsubscribe(model: str) -> None:
+    """Stop calling the model's listener."""
+    _listeners.pop(model, None)
+
+
+def publish(model: str, endpoints: Mapping[str, str]) -> None:
+    """Record the engines of a model and tell its listener."""
+    _last_known[model] = dict(endpoints)
+    if listener := _listeners.get(model):
+        listener(endpoints)
+
+
+class MembershipRouter(RequestRouter):  # type: ignore[misc]
+    """Publishes the replica set. Serve pickles this class by value, so its methods reach this
+    module's state through an import of their own."""
+
+    def initialize_state(self, **kwargs: Any) -> None:
+        self._model = str(kwargs[MODEL_KEY])
+
+    def update_replicas(self, replicas: list[RunningReplica]) -> None:
+        from serve_app import membership
+
+        super().update_replicas(replicas)
+        membership.publish(self._model, membership.endpoints_of(replicas))
+
+    async def choose_replicas(
+        self,
+        candidate_replicas: list[RunningReplica],
+        pending_request: PendingRequest | None = None,
+    ) -> list[list[RunningReplica]]:
+        """Any replica will do for the few management calls that go through Serve."""
+        return [candidate_replicas]
+
+
+def endpoints_of(replicas: Sequence[RunningReplica]) -> dict[str, str]:
+    """{replica id: wire endpoint} of the replicas that have said where they listen."""
+    return {
+        replica.replica_id.unique_id: replica.replica_metadata[ENDPOINT_KEY]
+        for replica in replicas
+        if ENDPOINT_KEY in replica.replica_metadata
+    }

@@ -1,0 +1,107 @@
+"""One model's API server inside a Gateway: vLLM's own FastAPI app over a switch.
+
+Nothing of vLLM's API is rewritten here: `build_app` and `init_app_state` are what its server calls,
+in that order, with the arguments the spec gives. No weights are loaded: only config and tokenizer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+from vllm.entrypoints.launchers.app import build_app
+from vllm.v1.executor import Executor
+
+from cluster.failover import FailoverLimits
+from cluster.routing.least_load import LeastOutstandingTokens
+from cluster.spec import ClusterSpec, ModelSpec
+from serve_app import engine_args, membership
+from serve_app.fleet_llm import FleetLLM, frontend_config
+from serve_app.link import Heartbeat
+from serve_app.switch import Switch
+
+logger = logging.getLogger("tokenfleet.gateway")
+
+
+class ModelApp:
+    """`name` as served; `app` once its first engine was ready, and from then on for good."""
+
+    def __init__(self, spec: ClusterSpec, model: ModelSpec) -> None:
+        limits = spec.failover
+        self.name = model.name
+        self.app: ASGIApp | None = None
+        self.registry = CollectorRegistry()
+        self.switch = Switch(
+            name=model.name,
+            router=LeastOutstandingTokens(),
+            limits=FailoverLimits(
+                max_attempts=limits.max_attempts,
+                poison_deaths=limits.poison_deaths,
+                hold_timeout_s=limits.hold_timeout_s,
+            ),
+            heartbeat=Heartbeat(limits.heartbeat_interval_s, limits.heartbeat_timeout_s),
+        )
+        self._model = model
+        self._hold_timeout_s = limits.hold_timeout_s
+        self._built = asyncio.Event()
+        self._lifespan = AsyncExitStack()
+        self._state: Any = None
+
+    async def run(self) -> None:
+        """Wait for an engine, then build the app. Raises what vLLM raises for a bad argument."""
+        membership.subscribe(self.name, self.switch.set_members)
+        args = engine_args.api_server_args(self._model)
+        config = await asyncio.to_thread(frontend_config, AsyncEngineArgs.from_cli_args(args))
+        await asyncio.wrap_future(self.switch.first_ready())
+        self.switch.attach_front()
+        executor_class = Executor.get_class(config)
+        # In a thread: it blocks until the switch's message, and loads the tokenizer, while other
+        # models' streams flow through this loop.
+        llm = await asyncio.to_thread(FleetLLM, config, executor_class, self.switch, self.registry)
+        self._lifespan.callback(llm.shutdown)
+        tasks = await llm.get_supported_tasks()
+        app = build_app(args, tasks, llm.model_config)
+        await init_app_state(llm, app.state, args, tasks)
+        await self._lifespan.enter_async_context(app.router.lifespan_context(app))
+        self.app, self._state = app, app.state
+        self._built.set()
+        logger.info("model %s is served (tasks: %s)", self.name, ", ".join(tasks))
+
+    async def ready_app(self) -> ASGIApp | None:
+        """The app; waits for the first engine for `hold_timeout_s`, then gives None."""
+        if self.app is None:
+            try:
+                await asyncio.wait_for(self._built.wait(), self._hold_timeout_s)
+            except TimeoutError:
+                return None
+        return self.app
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request sent now would find an engine."""
+        return self.app is not None and self.switch.ready_engines() > 0
+
+    def serves(self, model: str) -> bool:
+        """Whether `model` is this model or one of its LoRA adapters."""
+        if model == self.name:
+            return True
+        return self._state is not None and model in self._state.openai_serving_models.lora_requests
+
+    async def model_cards(self) -> list[dict[str, Any]]:
+        """Entries of `GET /v1/models`: vLLM's own, once built (it adds LoRA adapters)."""
+        if self._state is None:
+            return [{"id": self.name, "object": "model", "created": 0, "owned_by": "vllm"}]
+        cards = await self._state.openai_serving_models.show_available_models()
+        return [card.model_dump() for card in cards.data]
+
+    async def close(self) -> None:
+        """Stop the app and the switch."""
+        membership.unsubscribe(self.name)
+        await self._lifespan.aclose()
+        self.switch.stop()

@@ -1,0 +1,102 @@
+"""Every process that this one started, directly or not, and an end for all of them.
+
+Ray and vLLM start processes that detach themselves (new sessions, parents that exit). On Linux a
+process can declare itself their heir: an orphaned descendant becomes its child instead of init's,
+so the tree below it is always complete, and no process of anyone else is ever in it.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+POLL_S = 0.1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def adopt_orphans() -> None:
+    """Make this process the heir of its descendants' orphans."""
+    if _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def spawn(
+    command: Sequence[str], environment: Mapping[str, str], log: Path
+) -> subprocess.Popen[bytes]:
+    """Start `command` in a session of its own, its output in `log`.
+
+    Its own session: a terminal's Ctrl-C reaches this process only, which then ends things in order.
+    """
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,
+        )
+
+
+def _end_with_parent() -> None:
+    """In the child: a SIGTERM when this process dies, even by SIGKILL."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+def descendants() -> list[psutil.Process]:
+    """All living descendants of this process."""
+    return [p for p in psutil.Process().children(recursive=True) if _is_alive(p)]
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def interrupt(child: subprocess.Popen[bytes], grace_s: float) -> None:
+    """Ask `child` to end, as Ctrl-C would, and give the whole tree `grace_s` to be gone."""
+    if child.poll() is None:
+        child.send_signal(signal.SIGINT)
+    _wait_until_gone(grace_s)
+
+
+def end_all(grace_s: float) -> list[psutil.Process]:
+    """End what is left: SIGTERM, and after `grace_s` SIGKILL. Returns what outlived even that."""
+    left = descendants()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+        left = _wait_until_gone(grace_s) if left else left
+    return left
+
+
+def _wait_until_gone(timeout_s: float) -> list[psutil.Process]:
+    """Wait for all descendants to be gone; what is left after `timeout_s`."""
+    deadline_s = time.monotonic() + timeout_s
+    while (left := descendants()) and time.monotonic() < deadline_s:
+        time.sleep(POLL_S)
+        reap()
+    return left
+
+
+def reap(keep: subprocess.Popen[bytes] | None = None) -> None:
+    """Collect adopted children that ended, so that none stays a zombie; not `keep`, whose exit
+    status is its owner's to collect."""
+    with contextlib.suppress(ChildProcessError):
+        while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if keep is not None and ended.si_pid == keep.pid:
+                return
+            os.waitpid(ended.si_pid, 0)

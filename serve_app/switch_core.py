@@ -1,0 +1,365 @@
+"""The switch without its sockets: which engine has which request, and what happens when it goes.
+
+Every input is a method call with the time as an argument, every output a call on `Ports`; so the
+whole life of requests and engines is tested over arbitrary interleavings, without a socket.
+
+Invariants (tests/serve_app/test_switch_core.py holds them over random interleavings):
+- a flight ends exactly once: finished, aborted or failed;
+- its tokens reach the API server once each, in order, whatever attempts they came from;
+- an engine's outstanding load is the sum over the flights it has, and zero when it has none.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs, EngineCoreRequest, FinishReason
+from vllm.v1.metrics.stats import SchedulerStats
+
+from cluster.failover import (
+    FailoverLimits,
+    FailReason,
+    LossCause,
+    ResumeKind,
+    decide_move,
+    resume_kind,
+)
+from cluster.routing import Router
+from cluster.types import ReplicaId, ReplicaSnapshot, Rng
+from serve_app import resume
+from serve_app.flights import Failure, Flight, ReplayDivergedError
+from serve_app.utility_calls import UtilityCalls
+from serve_app.wire import Load, Ready, Result, Utility
+
+logger = logging.getLogger("tokenfleet.switch")
+
+REMEMBERED_FAILURES = 4096
+"""Failures kept for the API server to ask about; it asks at once, so this is far more than used."""
+
+
+class Ports(Protocol):
+    """Where the core's outputs go."""
+
+    def add(self, engine_id: ReplicaId, request: EngineCoreRequest) -> None: ...
+
+    def abort(self, engine_id: ReplicaId, attempt_ids: list[str]) -> None: ...
+
+    def ask(self, engine_id: ReplicaId, call: Utility) -> None: ...
+
+    def outputs(self, outputs: EngineCoreOutputs) -> None: ...
+
+    def answer(self, result: Result) -> None: ...
+
+
+@dataclass(slots=True)
+class Engine:
+    """A ready engine. `clock_shift_s` takes its monotonic clock to ours."""
+
+    id: ReplicaId
+    ready: Ready
+    clock_shift_s: float
+    flights: dict[str, Flight] = field(default_factory=dict)  # by attempt id
+    outstanding_tokens: int = 0
+    load: Load = field(default_factory=lambda: Load(0, 0, 0.0, 0))
+
+    def snapshot(self) -> ReplicaSnapshot:
+        """What the router may know."""
+        return ReplicaSnapshot(
+            id=self.id,
+            outstanding_tokens=self.outstanding_tokens,
+            inflight_requests=len(self.flights),
+            running_requests=self.load.running_requests,
+            waiting_requests=self.load.waiting_requests,
+            kv_use_frac=self.load.kv_use_frac,
+        )
+
+
+@dataclass(slots=True)
+class Counters:
+    """Since the switch started, in requests (`moved`: in moves)."""
+
+    finished: int = 0
+    aborted: int = 0
+    moved: int = 0
+    failed: int = 0
+    stale_outputs: int = 0
+
+
+class SwitchCore:
+    """One model's requests over that model's engines, for one API server.
+
+    `session` makes attempt ids unique among all switches that share an engine.
+    """
+
+    def __init__(
+        self, *, router: Router, rng: Rng, limits: FailoverLimits, ports: Ports, session: str
+    ) -> None:
+        self.engines: dict[ReplicaId, Engine] = {}
+        self.flights: dict[str, Flight] = {}  # by the API server's request id
+        self.held: dict[str, Flight] = {}  # those with no engine now, oldest first
+        self.counters = Counters()
+        self.failures: OrderedDict[str, Failure] = OrderedDict()  # by external request id
+        self.utilities = UtilityCalls(ports.ask, ports.answer, limits.hold_timeout_s)
+        self._router, self._rng, self._limits, self._ports = router, rng, limits, ports
+        self._session = session
+
+    # Requests, from the API server
+
+    def request(self, request: EngineCoreRequest, now_s: float) -> None:
+        """A request, or the next piece of a streamed input."""
+        known = self.flights.get(request.request_id)
+        if known is not None:
+            self._continue_input(known, request)
+            return
+        flight = Flight(request, resume.traits(request))
+        self.flights[request.request_id] = flight
+        self._dispatch(flight, now_s)
+
+    def _continue_input(self, flight: Flight, request: EngineCoreRequest) -> None:
+        if flight.engine_id is None or flight.attempt_id is None:
+            self._fail(flight, FailReason.NOT_RESUMABLE)
+            return
+        self._ports.add(
+            flight.engine_id,
+            resume.attempt_request(request, flight.attempt_id, ResumeKind.RESEND, []),
+        )
+
+    def abort(self, request_ids: list[str]) -> None:
+        """The API server no longer wants these. Unknown (already ended) ids are ignored."""
+        by_engine: dict[ReplicaId, list[str]] = {}
+        for request_id in request_ids:
+            flight = self.flights.get(request_id)
+            if flight is None:
+                continue
+            if flight.engine_id is not None and flight.attempt_id is not None:
+                by_engine.setdefault(flight.engine_id, []).append(flight.attempt_id)
+            self._end(flight)
+            self.counters.aborted += 1
+        for engine_id, attempt_ids in by_engine.items():
+            self._ports.abort(engine_id, attempt_ids)
+
+    def utility(self, call_id: int, method: str, args: list[Any], now_s: float) -> None:
+        """A utility call from the API server."""
+        self.utilities.start(call_id, method, args, self.engines.keys(), now_s)
+
+    # Engines
+
+    def engine_joined(self, engine_id: ReplicaId, ready: Ready, now_s: float) -> None:
+        """An engine is connected and its core runs."""
+        self.engines[engine_id] = Engine(engine_id, ready, now_s - ready.clock_s)
+        self.utilities.engine_joined(engine_id, self.engines.keys())
+        for flight in list(self.held.values()):
+            self._dispatch(flight, now_s)
+
+    def engine_lost(self, engine_id: ReplicaId, cause: LossCause, now_s: float) -> None:
+        """An engine is gone: its flights move. Unknown engines are ignored."""
+        engine = self.engines.pop(engine_id, None)
+        if engine is None:
+            return
+        self.utilities.engine_lost(engine_id, self.engines.keys())
+        flights = list(engine.flights.values())
+        for flight in flights:
+            self._move(flight, cause, now_s)
+        if flights:
+            still_held = sum(flight.request_id in self.held for flight in flights)
+            logger.warning(
+                "engine %s lost (%s): %d requests in flight, %d of them wait for an engine",
+                engine_id, cause.value, len(flights), still_held,
+            )  # fmt: skip
+
+    def load(self, engine_id: ReplicaId, load: Load) -> None:
+        """An engine's load report."""
+        engine = self.engines.get(engine_id)
+        if engine is not None:
+            engine.load = load
+
+    def result(self, engine_id: ReplicaId, result: Result) -> None:
+        """An engine's answer to a utility call."""
+        self.utilities.result(engine_id, result)
+
+    def step(self, engine_id: ReplicaId, outputs: EngineCoreOutputs, now_s: float) -> None:
+        """One engine step: pass on what belongs to live attempts."""
+        engine = self.engines.get(engine_id)
+        if engine is None:
+            self.counters.stale_outputs += len(outputs.outputs)
+            return
+        passed = [
+            accepted
+            for output in outputs.outputs
+            if (accepted := self._accept(engine, output, now_s)) is not None
+        ]
+        if passed:
+            outputs.outputs = passed
+            outputs.finished_requests = None  # names attempts; only a DP coordinator reads it
+            outputs.timestamp += engine.clock_shift_s
+            self._ports.outputs(outputs)
+
+    def _accept(
+        self, engine: Engine, output: EngineCoreOutput, now_s: float
+    ) -> EngineCoreOutput | None:
+        flight = engine.flights.get(output.request_id)
+        if flight is None:
+            self.counters.stale_outputs += 1
+            return None
+        if output.finish_reason is FinishReason.ABORT and not self.utilities.journal.holds_requests:
+            # Nobody here asked for it: the engine is shutting down under the request.
+            self._move(flight, LossCause.ABORTED, now_s)
+            return None
+        try:
+            accepted = flight.accept(output, engine.clock_shift_s)
+        except ReplayDivergedError as error:
+            logger.error("%s (engine %s)", error, engine.id)
+            self._ports.abort(engine.id, [output.request_id])
+            self._fail(flight, FailReason.DIVERGED)
+            return None
+        if accepted is not None and accepted.finish_reason is not None:
+            self._end(flight)
+            self.counters.finished += 1
+        return accepted
+
+    # Time
+
+    def tick(self, now_s: float) -> None:
+        """Fail what waited for an engine too long."""
+        for flight in list(self.held.values()):
+            assert flight.held_since_s is not None
+            if now_s - flight.held_since_s >= self._limits.hold_timeout_s:
+                self._fail(flight, FailReason.NO_ENGINE)
+        self.utilities.tick(now_s)
+
+    def stats(self) -> EngineCoreOutputs:
+        """The engines' loads as one engine's scheduler statistics, for the API server's gauges."""
+        loads = [engine.load for engine in self.engines.values()]
+        return EngineCoreOutputs(
+            scheduler_stats=SchedulerStats(
+                num_running_reqs=sum(load.running_requests for load in loads),
+                num_waiting_reqs=sum(load.waiting_requests for load in loads) + len(self.held),
+                kv_cache_usage=max((load.kv_use_frac for load in loads), default=0.0),
+            )
+        )
+
+    # The life of a flight
+
+    def _dispatch(self, flight: Flight, now_s: float) -> None:
+        """Send the flight to an engine, or hold it until there is one."""
+        kind = resume_kind(flight.traits, len(flight.emitted))
+        may_take = [e for e in self.engines.values() if _may_take(e, flight)]
+        if kind is ResumeKind.REPLAY and may_take:
+            may_take = [engine for engine in may_take if engine.ready.can_replay]
+            if not may_take:
+                self._fail(flight, FailReason.NOT_RESUMABLE)
+                return
+        if not may_take:
+            self._hold(flight, now_s)
+            return
+        size = resume.route_request(flight.request, len(flight.emitted))
+        snapshots = [engine.snapshot() for engine in may_take]
+        decision = self._router.choose(size, snapshots, self._rng)
+        self._start(flight, self.engines[decision.replica_id], kind)
+
+    def _start(self, flight: Flight, engine: Engine, kind: ResumeKind) -> None:
+        self.held.pop(flight.request_id, None)
+        attempt_id = f"{flight.request_id}#{self._session}{flight.attempts + 1}"
+        flight.start_attempt(attempt_id, engine.id, kind)
+        flight.fingerprint = engine.ready.fingerprint
+        size = resume.route_request(flight.request, len(flight.emitted))
+        flight.load_tokens = size.prompt_tokens + size.max_output_tokens
+        engine.flights[attempt_id] = flight
+        engine.outstanding_tokens += flight.load_tokens
+        self._ports.add(
+            engine.id, resume.attempt_request(flight.request, attempt_id, kind, flight.emitted)
+        )
+
+    def _hold(self, flight: Flight, now_s: float) -> None:
+        if flight.held_since_s is None:
+            flight.held_since_s = now_s
+        self.held[flight.request_id] = flight
+
+    def _move(self, flight: Flight, cause: LossCause, now_s: float) -> None:
+        """The flight's engine is lost to it: go on elsewhere, or fail."""
+        self._detach(flight)
+        flight.deaths += cause.is_death
+        decision = decide_move(
+            traits=flight.traits,
+            emitted_tokens=len(flight.emitted),
+            moves=flight.moves,
+            deaths=flight.deaths,
+            limits=self._limits,
+        )
+        if decision.fail is not None:
+            self._fail(flight, decision.fail)
+            return
+        self.counters.moved += 1
+        self._dispatch(flight, now_s)
+
+    def _fail(self, flight: Flight, reason: FailReason) -> None:
+        """End the flight with an error that says why."""
+        failure = Failure(reason, _message(reason, flight, self._limits))
+        self.failures[flight.request.external_req_id or flight.request_id] = failure
+        if len(self.failures) > REMEMBERED_FAILURES:
+            self.failures.popitem(last=False)
+        self._end(flight)
+        self.counters.failed += 1
+        logger.error("request %s failed: %s", flight.request_id, failure.message)
+        self._ports.outputs(EngineCoreOutputs(outputs=[_error_output(flight)]))
+
+    def _end(self, flight: Flight) -> None:
+        """The one place where a flight ends."""
+        self._detach(flight)
+        self.held.pop(flight.request_id, None)
+        del self.flights[flight.request_id]
+
+    def _detach(self, flight: Flight) -> None:
+        """The one place where an engine's load is released."""
+        if flight.engine_id is not None and flight.attempt_id is not None:
+            engine = self.engines.get(flight.engine_id)
+            if engine is not None and engine.flights.pop(flight.attempt_id, None) is not None:
+                engine.outstanding_tokens -= flight.load_tokens
+        flight.detach()
+
+
+def _may_take(engine: Engine, flight: Flight) -> bool:
+    """A stream never continues on other weights; one that has not begun may start anywhere."""
+    return not flight.emitted or engine.ready.fingerprint == flight.fingerprint
+
+
+_MESSAGES: dict[FailReason, Callable[[Flight, FailoverLimits], str]] = {
+    FailReason.NO_ENGINE: lambda flight, limits: (
+        f"no engine of this model became available within {limits.hold_timeout_s:g} s; "
+        "try again later"
+    ),
+    FailReason.POISON: lambda flight, limits: (
+        f"engine_lost: {flight.deaths} engines died while they ran this request, "
+        "so it is not given to another"
+    ),
+    FailReason.MAX_ATTEMPTS: lambda flight, limits: (
+        f"the request was moved {flight.moves} times, the most that failover.max_attempts allows"
+    ),
+    FailReason.NOT_RESUMABLE: lambda flight, limits: (
+        f"engine_lost: its engine was lost after {len(flight.emitted)} tokens, and no engine here "
+        "can continue this kind of request exactly"
+    ),
+    FailReason.DIVERGED: lambda flight, limits: (
+        "engine_lost: another engine did not reproduce the tokens already sent, "
+        "so it may not continue the answer"
+    ),
+}
+
+
+def _message(reason: FailReason, flight: Flight, limits: FailoverLimits) -> str:
+    return _MESSAGES[reason](flight, limits)
+
+
+def _error_output(flight: Flight) -> EngineCoreOutput:
+    output = EngineCoreOutput(
+        request_id=flight.request_id, new_token_ids=[], finish_reason=FinishReason.ERROR
+    )
+    if flight.request.pooling_params is not None:
+        # The only error an API server accepts for a pooling request is vLLM's own retryable one,
+        # which a non-empty list here stands for; `serve_app.model_app` puts our message in.
+        output.mm_cache_miss_hashes = [flight.request_id]
+    return output

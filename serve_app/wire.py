@@ -1,0 +1,198 @@
+"""The wire between a switch and an engine host: message kinds, frames, encoding. No sockets.
+
+A message is a ZMQ multipart: one kind byte, then its body. `ADD` and `STEP` carry vLLM's own engine
+protocol (`EngineCoreRequest`, `EngineCoreOutputs` in vLLM's msgpack, tensors as extra frames); the
+rest are the structs below. vLLM's pickle fallback is refused by its decoder unless
+VLLM_ALLOW_INSECURE_SERIALIZATION is set, which `serve_app.engine` never does.
+
+    switch -> host   HELLO, ADD, ABORT, UTILITY
+    host -> switch   READY, STEP, RESULT, LOAD, BYE
+
+A switch speaks first (HELLO) on every connection; the host answers READY once its core runs. The
+socket identity is new for every connection, so a host can never confuse two lives of one switch.
+
+Errors:
+    WireError: a frame that is not this protocol. The peer that sent it is dropped, nobody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any, TypeVar
+
+import msgspec
+import zmq
+from vllm.v1.engine import EngineCoreOutputs, EngineCoreRequest
+from vllm.v1.serial_utils import MsgpackDecoder, MsgpackEncoder
+
+WIRE_VERSION = 1
+"""Raised with every change of this file that an older peer would misread."""
+
+Frame = bytes | bytearray | memoryview | zmq.Frame
+Frames = Sequence[Frame]
+
+
+class WireError(Exception):
+    """A message that does not follow this protocol; the text says what was wrong."""
+
+
+class Kind(Enum):
+    """First frame of every message."""
+
+    HELLO = b"H"
+    ADD = b"A"
+    ABORT = b"X"
+    UTILITY = b"U"
+    READY = b"R"
+    STEP = b"S"
+    RESULT = b"r"
+    LOAD = b"L"
+    BYE = b"B"
+
+
+class Hello(msgspec.Struct, array_like=True, frozen=True):
+    """A switch introduces itself. `switch_id` is for logs; the socket identity is its address."""
+
+    version: int
+    switch_id: str
+
+
+class Ready(msgspec.Struct, array_like=True, frozen=True):
+    """What a switch must know of an engine before it may route to it.
+
+    `core_ready` is the engine core's own ready message, byte for byte, for the API server.
+    `clock_s` is the host's monotonic clock when this was sent: engine timestamps are moved by it.
+    `can_replay` is false where the engine cannot force tokens (speculative decoding, pooling).
+    """
+
+    version: int
+    engine_id: str
+    pid: int
+    node: str
+    fingerprint: str
+    can_replay: bool
+    clock_s: float
+    core_ready: bytes
+
+
+class Abort(msgspec.Struct, array_like=True, frozen=True):
+    """Requests the switch no longer wants, by attempt id. Unknown ids are ignored."""
+
+    request_ids: list[str]
+
+
+class Utility(msgspec.Struct, array_like=True, frozen=True):
+    """A vLLM utility call; `args` are plain msgpack values, converted by the core as it does."""
+
+    call_id: int
+    method: str
+    args: list[Any]
+
+
+class Result(msgspec.Struct, array_like=True, frozen=True):
+    """The answer to a `Utility`: a value, or the failure's text."""
+
+    call_id: int
+    failure: str | None
+    value: Any
+
+
+class Load(msgspec.Struct, array_like=True, frozen=True):
+    """The engine's own view of its load, over all switches, sent a few times a second.
+
+    `steps` is the number of steps with output so far (it stands still when the engine is stuck).
+    """
+
+    running_requests: int
+    waiting_requests: int
+    kv_use_frac: float
+    steps: int
+
+
+class Bye(msgspec.Struct, array_like=True, frozen=True):
+    """The host is going: its core died (`core_dead`) or it is being removed."""
+
+    core_dead: bool
+    reason: str
+
+
+_Body = TypeVar("_Body", bound=msgspec.Struct)
+
+
+def pack(kind: Kind, body: msgspec.Struct) -> list[Frame]:
+    """Frames of a message whose body is one of this module's structs."""
+    return [kind.value, msgspec.msgpack.encode(body)]
+
+
+def kind_of(frames: Frames) -> Kind:
+    """The kind of a received message. Raises WireError on an empty or unknown one."""
+    if len(frames) < 2:
+        raise WireError(f"a message has {len(frames)} frames, at least 2 are needed")
+    first = bytes(_buffer(frames[0]))
+    try:
+        return Kind(first)
+    except ValueError:
+        raise WireError(f"unknown message kind {first[:16]!r}") from None
+
+
+def unpack(frames: Frames, body_type: type[_Body]) -> _Body:
+    """The struct a message carries. Raises WireError where it does not decode to `body_type`."""
+    try:
+        return msgspec.msgpack.decode(_buffer(frames[1]), type=body_type)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise WireError(f"not a {body_type.__name__}: {error}") from error
+
+
+class RequestCodec:
+    """vLLM's engine requests as frames. One per thread: vLLM's coders keep per-message state."""
+
+    def __init__(self) -> None:
+        self._encoder = MsgpackEncoder()
+        self._decoder = MsgpackDecoder(EngineCoreRequest)
+
+    def encode(self, request: EngineCoreRequest) -> list[Frame]:
+        return [Kind.ADD.value, *self._encoder.encode(request)]
+
+    def decode(self, frames: Frames) -> EngineCoreRequest:
+        """The request in `frames[1:]`. Raises WireError."""
+        return _decode(self._decoder, frames, EngineCoreRequest)
+
+
+class OutputsCodec:
+    """vLLM's engine outputs as frames. One per thread, like `RequestCodec`."""
+
+    def __init__(self) -> None:
+        self._encoder = MsgpackEncoder()
+        self._decoder = MsgpackDecoder(EngineCoreOutputs)
+
+    def encode(self, outputs: EngineCoreOutputs) -> list[Frame]:
+        """A STEP message."""
+        return [Kind.STEP.value, *self._encoder.encode(outputs)]
+
+    def encode_bare(self, outputs: EngineCoreOutputs) -> list[Frame]:
+        """The same without the kind frame: what the API server reads."""
+        return list(self._encoder.encode(outputs))
+
+    def decode(self, frames: Frames) -> EngineCoreOutputs:
+        """The outputs in `frames[1:]`. Raises WireError."""
+        return _decode(self._decoder, frames, EngineCoreOutputs)
+
+
+_T = TypeVar("_T")
+
+
+def _decode(decoder: MsgpackDecoder, frames: Frames, expected: type[_T]) -> _T:
+    # vLLM's array hooks index into frames and trust shapes, so a hostile message can raise almost
+    # anything; whatever it raises, the message is what is wrong.
+    try:
+        value = decoder.decode(frames[1:])
+    except Exception as error:
+        raise WireError(f"not a {expected.__name__}: {error}") from error
+    if not isinstance(value, expected):
+        raise WireError(f"not a {expected.__name__}: {type(value).__name__}")
+    return value
+
+
+def _buffer(frame: Frame) -> bytes | bytearray | memoryview:
+    return frame.buffer if isinstance(frame, zmq.Frame) else frame
