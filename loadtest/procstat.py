@@ -33,14 +33,15 @@ class Role(StrEnum):
 
 
 # First match wins. vLLM titles the core and its workers `VLLM::...`; Serve titles a replica
-# `ray::ServeReplica:<app>:<deployment>`, with the running method behind a dot.
+# `ray::ServeReplica:<app>:<deployment>`, with the running method behind a dot. Paths may say
+# anything, so a bare API server is told by its module before Ray's processes by their folders.
 ROLES: tuple[tuple[re.Pattern[str], Role], ...] = (
     (re.compile(r"^VLLM::"), Role.ENGINE_CORE),
-    (re.compile(r"^ray::ServeReplica:.*\bgateway", re.IGNORECASE), Role.GATEWAY),
-    (re.compile(r"^ray::ServeReplica:.*\bengine", re.IGNORECASE), Role.ENGINE_HOST),
+    (re.compile(r"^ray::ServeReplica:[^:]*:Gateway"), Role.GATEWAY),
+    (re.compile(r"^ray::ServeReplica:[^:]*:Engine"), Role.ENGINE_HOST),
     (re.compile(r"^(\S*/)?haproxy( |$)"), Role.HAPROXY),
-    (re.compile(r"^ray::|/ray/|\braylet\b|\bgcs_server\b|\bserve_app\b"), Role.RAY),
-    (re.compile(r"\bvllm\.entrypoints\b|\bvllm serve\b"), Role.API_SERVER),
+    (re.compile(r" -m vllm\.entrypoints\.|\bvllm serve "), Role.API_SERVER),
+    (re.compile(r"^ray::|/ray/|/raylet\b|/gcs_server\b"), Role.RAY),
 )
 
 

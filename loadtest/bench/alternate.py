@@ -13,7 +13,6 @@ from loadtest.procstat import Role, placement, read_meters, role_of, server_proc
 from loadtest.prompts import Fit, prompt
 
 PROBE_WORDS = (50, 150)
-IDLE_WINDOW_S = 5.0
 
 Emit = Callable[[Row], None]
 
@@ -22,7 +21,7 @@ def run(plan: Plan, both: Mapping[Side, Subject], emit: Emit) -> None:
     """Raises ServerError where the bare server does not answer a plain request."""
     words = fit_words(plan, both["bare"])
     for subject in both.values():
-        emit(_idle_row(subject))
+        emit(_idle_row(subject, plan.idle_s))
     for pair in range(plan.pairs):
         for streams in plan.streams:
             for side in order(pair):
@@ -70,10 +69,10 @@ def _progress(cell: str, result: CellResult) -> None:
     )
 
 
-def _idle_row(subject: Subject) -> IdleRow:
+def _idle_row(subject: Subject, window_s: float) -> IdleRow:
     server = server_processes(subject.endpoint.port)
     started_s, before = time.monotonic(), read_meters(server)
-    time.sleep(IDLE_WINDOW_S)  # the measurement itself: what is spent while nothing is asked
+    time.sleep(window_s)  # the measurement itself: what is spent while nothing is asked
     spent = spent_s(before, read_meters(server))
     engines = [p for p in server if role_of(p.title) is Role.ENGINE_CORE]
     return IdleRow(

@@ -11,18 +11,15 @@ answer, 2 wrong command line or spec.
 """
 
 import argparse
-import json
 import shlex
 import signal
 import sys
 import tempfile
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from subprocess import CalledProcessError
-from typing import Any
 
 from loadtest.bench import alternate, machine
 from loadtest.bench.plan import Plan, Subject
@@ -36,6 +33,7 @@ from loadtest.bench.servers import (
     free_port,
     resolved_spec,
     running,
+    served_model,
 )
 from loadtest.client import Endpoint
 
@@ -65,8 +63,8 @@ def parser() -> argparse.ArgumentParser:
         description="Tokenfleet with one engine against a bare vLLM server, alternating.",
     )
     p.add_argument("--spec", default=DEFAULT_SPEC, help="spec or example; its first model is used")
-    p.add_argument("--url-bare", metavar="URL", help="a running bare server (default: start one)")
-    p.add_argument("--url-fleet", metavar="URL", help="a running Tokenfleet (default: start one)")
+    p.add_argument("--url-bare", type=Endpoint.of, help="a running bare server, not a new one")
+    p.add_argument("--url-fleet", type=Endpoint.of, help="a running Tokenfleet, not a new one")
     p.add_argument("--aa", action="store_true", help="a second bare server in Tokenfleet's place")
     p.add_argument("--pairs", type=int, default=5)
     p.add_argument("--streams", type=_numbers, default=(1, 8, 32, 128), metavar="1,8,...")
@@ -74,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--prompt-tokens", type=int, default=200)
     p.add_argument("--output-tokens", type=int, default=128)
     p.add_argument("--seed", type=int, default=0, help="of the prompts")
+    p.add_argument("--idle-s", type=float, default=5.0, help="to look at idle CPU, per side")
     p.add_argument("--timeout-s", type=float, default=120.0, help="of one request")
     p.add_argument("--start-timeout-s", type=float, default=300.0, help="of one server's start")
     p.add_argument("--out", metavar="FILE", help="raw rows as JSONL; .gz compresses")
@@ -88,8 +87,8 @@ def _numbers(text: str) -> tuple[int, ...]:
 @contextmanager
 def subjects(args: argparse.Namespace) -> Iterator[dict[Side, Subject]]:
     """Both sides: already running where a URL is given, else started here and stopped after."""
-    given = {"bare": args.url_bare, "fleet": args.url_fleet}
-    at: dict[Side, Endpoint] = {side: Endpoint.of(given[side]) for side in SIDES if given[side]}
+    given: dict[Side, Endpoint | None] = {"bare": args.url_bare, "fleet": args.url_fleet}
+    at = {side: endpoint for side, endpoint in given.items() if endpoint is not None}
     with tempfile.TemporaryDirectory(prefix="tokenfleet-bench-") as temporary:
         folder = Path(args.logs or temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -150,16 +149,9 @@ def _plan(args: argparse.Namespace, bare: Subject) -> Plan:
         prompt_tokens=args.prompt_tokens,
         output_tokens=args.output_tokens,
         timeout_s=args.timeout_s,
+        idle_s=args.idle_s,
         seed=args.seed,
     )
-
-
-def served_model(endpoint: Endpoint) -> str:
-    """The first model the server lists. Raises OSError where it does not answer."""
-    url = f"http://{endpoint.host}:{endpoint.port}/v1/models"
-    with urllib.request.urlopen(url, timeout=10) as response:
-        listed: dict[str, Any] = json.load(response)
-    return str(listed["data"][0]["id"])
 
 
 if __name__ == "__main__":

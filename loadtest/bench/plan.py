@@ -25,6 +25,7 @@ class Plan:
     prompt_tokens: int
     output_tokens: int
     timeout_s: float  # of one request
+    idle_s: float  # window of the idle measurement, per side
     seed: int
 
     def requests(self, streams: int) -> int:
@@ -71,6 +72,7 @@ def render_chat(model: str, endpoint: Endpoint, content: str, output_tokens: int
         "messages": [{"role": "user", "content": content}],
         "max_tokens": output_tokens,
         "ignore_eos": True,
+        "skip_special_tokens": False,  # or what follows the end token would be chunks of nothing
         "temperature": 0,
         "stream": True,
         "stream_options": {"include_usage": True},

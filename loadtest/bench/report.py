@@ -158,6 +158,7 @@ def _spread(values: Sequence[float], form: str = "{:+.2f}") -> str:
 def _cpu_lines(bare: Sequence[Cell], fleet: Sequence[Cell]) -> list[list[str]]:
     roles = [role for role in Role if any(role in c.row.cpu_s for c in (*bare, *fleet))]
     lines = [[role, _cpu(role, bare), _cpu(role, fleet)] for role in roles]
+    lines = [line for line in lines if {*line[1:]} - {NONE, "0.0000"}]
     return [*lines, ["all but the load client", _cpu(None, bare), _cpu(None, fleet)]]
 
 

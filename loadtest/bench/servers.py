@@ -9,12 +9,11 @@ import http.client
 import json
 import os
 import shlex
-import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,13 @@ import psutil
 import yaml
 
 from loadtest.client import Endpoint
-from loadtest.procstat import server_processes
+from loadtest.procstat import family, processes, server_processes
 
 REPOSITORY = Path(__file__).parents[2]
 DEMO_MODEL = REPOSITORY / "serve_app" / "demo" / "model"  # what `source: demo` means in a spec
 HOST = "127.0.0.1"
 PROBE_EVERY_S = 0.5
+PROBE_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 60.0
 
 
@@ -66,7 +66,8 @@ def one_engine_spec(spec: Mapping[str, Any], port: int) -> dict[str, Any]:
 
 
 def bare_launch(name: str, spec: Mapping[str, Any], port: int) -> Launch:
-    """vLLM's own server for the spec's first model. Access logs are off, as in Tokenfleet."""
+    """vLLM's own server for the spec's first model, without access log and usage statistics, as
+    Tokenfleet runs it."""
     model = spec["models"][0]
     source = str(DEMO_MODEL) if model["source"] == "demo" else model["source"]
     command = [
@@ -75,7 +76,7 @@ def bare_launch(name: str, spec: Mapping[str, Any], port: int) -> Launch:
         *("--host", HOST, "--port", str(port), "--disable-uvicorn-access-log"),
         *vllm_flags({**model["engine"], **model["api"]}),
     ]
-    env = {**spec["gateway"]["env"], **model["env"]}
+    env = {"VLLM_NO_USAGE_STATS": "1", **spec["gateway"]["env"], **model["env"]}
     return Launch(name, command, Endpoint(HOST, port), "/health", env)
 
 
@@ -83,7 +84,7 @@ def fleet_launch(name: str, spec: Mapping[str, Any], port: int, folder: Path) ->
     """Tokenfleet by the launcher that `make serve` uses; writes its spec into `folder`."""
     path = folder / "overhead-spec.yaml"
     path.write_text(yaml.safe_dump(one_engine_spec(spec, port)), encoding="utf-8")
-    command = [sys.executable, "-m", "serve_app.launch", str(path)]
+    command = [sys.executable, "-m", "serve_app.launch", "--spec", str(path)]
     return Launch(name, command, Endpoint(HOST, port), "/ready")
 
 
@@ -131,7 +132,7 @@ def _running(launch: Launch, log: Path, timeout_s: float) -> Iterator[None]:
             stderr=subprocess.STDOUT,
             cwd=REPOSITORY,
             env=os.environ | launch.env,
-            start_new_session=True,  # Ctrl-C here must reach it through _stop alone, once
+            start_new_session=True,  # a Ctrl-C here reaches it through _stop alone, once
         )
     try:
         _wait_ready(process, launch, log, timeout_s)
@@ -147,23 +148,32 @@ def _wait_ready(
         try:
             code = process.wait(PROBE_EVERY_S)
         except subprocess.TimeoutExpired:
-            if answers(launch.endpoint, launch.ready_path):
+            if fetch(launch.endpoint, launch.ready_path) is not None:
                 return
         else:
             raise ServerError(f"{launch.name} ended with {code}:\n{_tail(log)}")
     raise ServerError(f"{launch.name} not ready after {timeout_s:g} s:\n{_tail(log)}")
 
 
-def answers(endpoint: Endpoint, path: str) -> bool:
-    """Whether a GET of `path` gets 200."""
-    connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=5)
+def fetch(endpoint: Endpoint, path: str) -> bytes | None:
+    """The body of a GET that got 200; None for anything else, nobody listening included."""
+    connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=PROBE_TIMEOUT_S)
     try:
         connection.request("GET", path)
-        return connection.getresponse().status == 200
+        response = connection.getresponse()
+        return response.read() if response.status == http.HTTPStatus.OK else None
     except (OSError, http.client.HTTPException):
-        return False
+        return None
     finally:
         connection.close()
+
+
+def served_model(endpoint: Endpoint) -> str:
+    """The first model a server lists. Raises ServerError where it does not say."""
+    body = fetch(endpoint, "/v1/models")
+    if body is None:
+        raise ServerError(f"nobody lists models at {endpoint.host}:{endpoint.port}")
+    return str(json.loads(body)["data"][0]["id"])
 
 
 def _tail(log: Path, lines: int = 30) -> str:
@@ -171,17 +181,21 @@ def _tail(log: Path, lines: int = 30) -> str:
 
 
 def _stop(process: subprocess.Popen[bytes], port: int) -> None:
-    """SIGINT as by Ctrl-C, then kill, by id, what of the server is still there."""
-    family = _alive([process.pid, *(p.pid for p in server_processes(port))])
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-    _, left = psutil.wait_procs(family, timeout=STOP_TIMEOUT_S)
+    """SIGTERM, then kill, by id, what of the server is still there after a while."""
+    table = processes()
+    handles = _handles({p.pid for p in (*server_processes(port), *family([process.pid], table))})
+    process.terminate()
+    _, left = psutil.wait_procs(handles, timeout=STOP_TIMEOUT_S)
     for survivor in left:
-        print(f"killing leftover {survivor.pid} ({survivor.name()})", file=sys.stderr)
+        print(f"killing leftover {survivor}", file=sys.stderr)
         survivor.kill()
     process.wait()
 
 
-def _alive(pids: Sequence[int]) -> list[psutil.Process]:
-    """Handles that a reused pid cannot fool."""
-    return [psutil.Process(pid) for pid in dict.fromkeys(pids) if psutil.pid_exists(pid)]
+def _handles(pids: Iterable[int]) -> list[psutil.Process]:
+    """Handles that a reused pid cannot fool; processes that ended meanwhile are left out."""
+    handles = []
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            handles.append(psutil.Process(pid))
+    return handles

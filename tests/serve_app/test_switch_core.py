@@ -1,0 +1,402 @@
+"""The switch without sockets: single moves in detail, then any interleaving of everything."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from vllm.sampling_params import StructuredOutputsParams
+from vllm.v1.engine import EngineCoreEvent, EngineCoreEventType, FinishReason
+from vllm.v1.metrics.stats import PrefillStats
+from vllm.v1.outputs import LogprobsLists
+
+from cluster.failover import FailoverLimits, FailReason, LossCause
+from cluster.types import ReplicaId
+from serve_app.replay import FORCED_TOKENS_KEY
+from serve_app.wire import Result
+from tests.serve_app.builders import Recorder, make_core, output, ready, request, step
+
+A, B, C = ReplicaId("a"), ReplicaId("b"), ReplicaId("c")
+
+
+def lose(core, engine_id, cause=LossCause.DISCONNECTED, now_s=1.0):
+    core.engine_lost(engine_id, cause, now_s)
+
+
+def started(core, recorder, *tokens, **sampling):
+    """A request running somewhere, with `tokens` already passed on. Returns its engine."""
+    core.request(request("r", **sampling), 0.0)
+    engine_id, sent = recorder.added[-1]
+    if tokens:
+        core.step(engine_id, step(output(sent.request_id, *tokens)), 0.5)
+    return engine_id
+
+
+def other(engine_id):
+    return B if engine_id == A else A
+
+
+def test_an_answer_passes_under_the_request_s_own_id():
+    core, recorder = make_core("a")
+    engine = started(core, recorder, 10, 11)
+    core.step(engine, step(output(recorder.last_added.request_id, 12, finish=FinishReason.STOP)), 1)
+    assert recorder.tokens_of("r") == [10, 11, 12]
+    assert core.flights == {}
+    assert core.engines[engine].outstanding_tokens == 0
+
+
+def test_a_lost_engine_s_stream_goes_on_elsewhere_with_its_tokens_in_the_prompt():
+    core, recorder = make_core("a", "b")
+    lost = started(core, recorder, 10, 11, max_tokens=50, min_tokens=5)
+    lose(core, lost)
+    engine, sent = recorder.added[-1]
+    assert engine == other(lost)
+    assert sent.prompt_token_ids == [1, 2, 3, 10, 11]
+    assert (sent.sampling_params.max_tokens, sent.sampling_params.min_tokens) == (48, 3)
+    core.step(engine, step(output(sent.request_id, 12, finish=FinishReason.LENGTH)), 2.0)
+    assert recorder.tokens_of("r") == [10, 11, 12]
+    assert (core.counters.moved, core.counters.failed) == (1, 0)
+
+
+def test_a_request_that_had_no_token_yet_is_sent_again_unchanged():
+    core, recorder = make_core("a", "b")
+    lost = started(core, recorder, seed=3, temperature=1.0)
+    lose(core, lost)
+    sent = recorder.last_added
+    assert sent.prompt_token_ids == [1, 2, 3]
+    assert sent.sampling_params.extra_args is None
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        pytest.param({"seed": 1, "temperature": 1.0}, id="seeded sampling"),
+        pytest.param({"presence_penalty": 0.5}, id="presence penalty"),
+        pytest.param({"frequency_penalty": 0.5}, id="frequency penalty"),
+        pytest.param(
+            {"structured_outputs": StructuredOutputsParams(regex="a+")}, id="structured output"
+        ),
+        pytest.param({"bad_words": ["x"]}, id="bad words"),
+        pytest.param({"extra_args": {"mine": 1}}, id="arguments of a custom processor"),
+    ],
+)
+def test_sampling_with_state_is_replayed(sampling):
+    core, recorder = make_core("a", "b")
+    lost = started(core, recorder, 10, 11, **sampling)
+    lose(core, lost)
+    engine, sent = recorder.added[-1]
+    assert sent.prompt_token_ids == [1, 2, 3]
+    assert sent.sampling_params.extra_args[FORCED_TOKENS_KEY] == [10, 11]
+    core.step(engine, step(output(sent.request_id, 10)), 2.0)
+    assert recorder.tokens_of("r") == [10, 11]  # repeated tokens are swallowed
+    core.step(engine, step(output(sent.request_id, 11, 12)), 2.0)
+    assert recorder.tokens_of("r") == [10, 11, 12]
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        pytest.param({"seed": 1}, id="a seed without sampling"),
+        pytest.param({"temperature": 1.0}, id="unseeded sampling"),
+        pytest.param({"repetition_penalty": 1.2}, id="repetition penalty counts the prompt too"),
+        pytest.param({"logit_bias": {5: 1.0}}, id="logit bias"),
+        pytest.param({"logprobs": 2}, id="logprobs"),
+    ],
+)
+def test_sampling_without_state_is_prefilled(sampling):
+    core, recorder = make_core("a", "b")
+    lose(core, started(core, recorder, 10, 11, **sampling))
+    assert recorder.last_added.prompt_token_ids == [1, 2, 3, 10, 11]
+
+
+def test_a_replay_that_diverges_fails_the_request_and_passes_nothing_on():
+    core, recorder = make_core("a", "b")
+    lose(core, started(core, recorder, 10, 11, presence_penalty=1.0))
+    engine, sent = recorder.added[-1]
+    core.step(engine, step(output(sent.request_id, 99)), 2.0)
+    assert recorder.tokens_of("r") == [10, 11]
+    assert recorder.passed[-1].finish_reason is FinishReason.ERROR
+    assert core.failures["external-r"].reason is FailReason.DIVERGED
+    assert recorder.aborted == [(engine, sent.request_id)]
+
+
+def test_a_replay_cuts_the_logprobs_of_repeated_tokens_too():
+    core, recorder = make_core("a", "b")
+    lose(core, started(core, recorder, 10, presence_penalty=1.0, logprobs=1))
+    engine, sent = recorder.added[-1]
+    two = LogprobsLists(np.array([[10], [11]]), np.array([[-1.0], [-2.0]]), np.array([1, 2]))
+    core.step(engine, step(output(sent.request_id, 10, 11, new_logprobs=two)), 2.0)
+    passed = recorder.passed[-1]
+    assert passed.new_token_ids == [11]
+    assert passed.new_logprobs.logprobs.tolist() == [[-2.0]]
+
+
+def test_prefill_statistics_and_prompt_logprobs_reach_the_client_once():
+    core, recorder = make_core("a", "b")
+    stats = PrefillStats()
+    lost = started(core, recorder)
+    core.step(lost, step(output(recorder.last_added.request_id, 10, prefill_stats=stats)), 0.5)
+    lose(core, lost)
+    engine, sent = recorder.added[-1]
+    event = EngineCoreEvent(EngineCoreEventType.QUEUED, 5.0)
+    core.step(engine, step(output(sent.request_id, 11, prefill_stats=stats, events=[event])), 2)
+    assert recorder.passed[0].prefill_stats is not None
+    assert (recorder.passed[1].prefill_stats, recorder.passed[1].events) == (None, None)
+
+
+def test_late_outputs_of_a_lost_attempt_are_dropped():
+    core, recorder = make_core("a", "b")
+    lost = started(core, recorder, 10)
+    stale_id = recorder.last_added.request_id
+    lose(core, lost)
+    core.engine_joined(lost, ready(lost), 1.5)  # it was only unreachable
+    core.step(lost, step(output(stale_id, 66, finish=FinishReason.STOP)), 2.0)
+    assert recorder.tokens_of("r") == [10]
+    assert "r" in core.flights
+    assert core.counters.stale_outputs == 1
+
+
+def test_an_engine_that_aborts_by_itself_hands_its_request_on():
+    core, recorder = make_core("a", "b")
+    engine = started(core, recorder, 10)
+    core.step(engine, step(output(recorder.last_added.request_id, finish=FinishReason.ABORT)), 1)
+    assert len(recorder.added) == 2
+    assert recorder.passed[-1].finish_reason is None
+
+
+def test_an_abort_that_an_operator_caused_reaches_the_client():
+    core, recorder = make_core("a")
+    engine = started(core, recorder, 10)
+    core.utility(1, "pause_scheduler", ["abort", True], 0.6)
+    core.result(engine, Result(recorder.asked[-1][1].call_id, None, None))
+    core.step(engine, step(output(recorder.last_added.request_id, finish=FinishReason.ABORT)), 1)
+    assert recorder.passed[-1].finish_reason is FinishReason.ABORT
+
+
+def test_without_another_engine_a_stream_waits_for_the_next_one():
+    core, recorder = make_core("a")
+    lose(core, started(core, recorder, 10))
+    assert set(core.held) == {"r"}
+    core.engine_joined(B, ready("b"), 60.0)
+    assert core.held == {}
+    assert recorder.added[-1][0] == B
+
+
+def test_a_held_request_fails_at_the_limit_and_says_when():
+    core, recorder = make_core(limits=FailoverLimits(hold_timeout_s=30.0))
+    core.request(request("r"), 0.0)
+    core.tick(29.9)
+    assert core.counters.failed == 0
+    core.tick(30.0)
+    failure = core.failures["external-r"]
+    assert failure.reason is FailReason.NO_ENGINE
+    assert failure.retryable
+    assert "30 s" in failure.message
+    assert recorder.passed[-1].finish_reason is FinishReason.ERROR
+
+
+def test_a_request_that_two_engines_died_of_reaches_no_third():
+    core, recorder = make_core("a", "b", "c")
+    lose(core, started(core, recorder, 10))
+    lose(core, recorder.added[-1][0])
+    assert len(recorder.added) == 2
+    assert core.failures["external-r"].reason is FailReason.POISON
+    assert not core.failures["external-r"].retryable
+
+
+def test_planned_removals_are_no_sign_of_poison_but_moves_are_bounded():
+    core, recorder = make_core("a", "b", "c", limits=FailoverLimits(max_attempts=2))
+    started(core, recorder, 10)
+    for _ in range(2):
+        lose(core, recorder.added[-1][0], LossCause.REMOVED)
+    assert len(recorder.added) == 3
+    core.engine_joined(ReplicaId("d"), ready("d"), 2.0)
+    lose(core, recorder.added[-1][0], LossCause.REMOVED)
+    assert core.failures["external-r"].reason is FailReason.MAX_ATTEMPTS
+
+
+def test_a_stream_never_continues_on_other_weights():
+    core, recorder = make_core("a")
+    core.engine_joined(B, ready("b", fingerprint="new weights"), 0.0)
+    core.engines[B].outstanding_tokens += 10_000  # so that it starts on a
+    lose(core, started(core, recorder, 10))
+    assert set(core.held) == {"r"}
+    core.engine_joined(C, ready("c"), 5.0)
+    assert recorder.added[-1][0] == C
+
+
+def test_a_request_without_tokens_may_start_on_other_weights():
+    core, recorder = make_core("a")
+    lose(core, started(core, recorder))
+    core.engine_joined(B, ready("b", fingerprint="new weights"), 5.0)
+    assert recorder.added[-1][0] == B
+
+
+def test_a_replay_where_no_engine_can_is_refused_at_once():
+    core, recorder = make_core("a")
+    core.engine_joined(B, ready("b", can_replay=False), 0.0)
+    core.engines[B].outstanding_tokens += 10_000
+    lose(core, started(core, recorder, 10, presence_penalty=1.0))
+    assert core.failures["external-r"].reason is FailReason.NOT_RESUMABLE
+
+
+def test_abort_reaches_the_engine_once_and_ends_the_flight():
+    core, recorder = make_core("a")
+    engine = started(core, recorder, 10)
+    core.abort(["r", "unknown"])
+    core.abort(["r"])
+    assert recorder.aborted == [(engine, recorder.last_added.request_id)]
+    assert core.flights == {}
+    assert core.engines[engine].outstanding_tokens == 0
+
+
+def test_engine_clocks_are_taken_to_the_switch_s():
+    core, recorder = make_core()
+    core.engine_joined(A, ready("a", clock_s=900.0), 1000.0)
+    core.request(request("r"), 1000.0)
+    event = EngineCoreEvent(EngineCoreEventType.QUEUED, 901.0)
+    outputs = step(output(recorder.last_added.request_id, 10, events=[event]))
+    outputs.timestamp = 902.0
+    core.step(A, outputs, 1003.0)
+    assert outputs.timestamp == 1002.0
+    assert recorder.passed[0].events[0].timestamp == 1001.0
+
+
+def test_the_statistics_sum_over_the_engines():
+    from serve_app.wire import Load
+
+    core, _ = make_core("a", "b")
+    core.load(A, Load(3, 1, 0.2, 9))
+    core.load(B, Load(2, 0, 0.7, 9))
+    stats = core.stats().scheduler_stats
+    assert (stats.num_running_reqs, stats.num_waiting_reqs, stats.kv_cache_usage) == (5, 1, 0.7)
+
+
+class AnyInterleaving(RuleBasedStateMachine):
+    """Engines that join, leave, stall and lie late; clients that come and abort.
+
+    The model of an answer is a count: token k of every request has the value k, so that a lost,
+    doubled or reordered token shows.
+    """
+
+    LENGTH = 6
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.core, self.recorder = make_core(
+            limits=FailoverLimits(max_attempts=5, poison_deaths=4, hold_timeout_s=10.0)
+        )
+        self.now_s = 0.0
+        self.names = 0
+        self.requests = 0
+        self.aborted: set[str] = set()
+        self.attempts: list[tuple[ReplicaId, object, int]] = []  # all ever sent, and progress
+        self.seen_added = 0
+
+    def _note_attempts(self) -> None:
+        new = self.recorder.added[self.seen_added :]
+        self.attempts += [(engine, sent, 0) for engine, sent in new]
+        self.seen_added = len(self.recorder.added)
+
+    @rule(replay=st.booleans())
+    def arrive(self, replay: bool) -> None:
+        self.requests += 1
+        sampling = {"presence_penalty": 1.0} if replay else {}
+        self.core.request(
+            request(f"r{self.requests}", max_tokens=self.LENGTH, **sampling), self.now_s
+        )
+
+    @rule(data=st.data())
+    def abort(self, data) -> None:
+        if self.requests:
+            request_id = f"r{data.draw(st.integers(1, self.requests))}"
+            if request_id in self.core.flights:
+                self.aborted.add(request_id)
+            self.core.abort([request_id])
+
+    @rule()
+    def join(self) -> None:
+        self.names += 1
+        self.core.engine_joined(ReplicaId(f"e{self.names}"), ready("x"), self.now_s)
+
+    @precondition(lambda self: self.core.engines)
+    @rule(data=st.data(), cause=st.sampled_from(list(LossCause)))
+    def leave(self, data, cause) -> None:
+        engine = data.draw(st.sampled_from(sorted(self.core.engines)))
+        self.core.engine_lost(engine, cause, self.now_s)
+
+    @rule(data=st.data(), tokens=st.integers(1, 3))
+    def emit(self, data, tokens: int) -> None:
+        """Some attempt, live or stale, says its next tokens, as its engine would."""
+        self._note_attempts()
+        if not self.attempts:
+            return
+        index = data.draw(st.integers(0, len(self.attempts) - 1))
+        engine, sent, done = self.attempts[index]
+        first = len(sent.prompt_token_ids) - 3 + done
+        tokens = min(tokens, self.LENGTH - first)
+        last = first + tokens == self.LENGTH
+        finish = FinishReason.LENGTH if last else None
+        values = range(first, first + tokens)
+        self.core.step(engine, step(output(sent.request_id, *values, finish=finish)), self.now_s)
+        self.attempts[index] = (engine, sent, done + tokens)  # a finish may repeat: tokens == 0
+
+    @rule(elapsed_s=st.floats(0.1, 6.0))
+    def wait(self, elapsed_s: float) -> None:
+        self.now_s += elapsed_s
+        self.core.tick(self.now_s)
+
+    @invariant()
+    def every_flight_ends_at_most_once(self) -> None:
+        ends = [p.request_id for p in self.recorder.passed if p.finish_reason is not None]
+        assert len(ends) == len(set(ends))
+        assert not self.aborted & set(ends)
+
+    @invariant()
+    def requests_in_equal_ended_plus_in_flight(self) -> None:
+        counters = self.core.counters
+        ended = counters.finished + counters.aborted + counters.failed
+        assert self.requests == ended + len(self.core.flights)
+
+    @invariant()
+    def tokens_arrive_once_and_in_order(self) -> None:
+        for index in range(1, self.requests + 1):
+            tokens = self.recorder.tokens_of(f"r{index}")
+            assert tokens == list(range(len(tokens)))
+
+    @invariant()
+    def finished_answers_are_whole(self) -> None:
+        for passed in self.recorder.passed:
+            if passed.finish_reason is FinishReason.LENGTH:
+                assert len(self.recorder.tokens_of(passed.request_id)) == self.LENGTH
+
+    @invariant()
+    def load_is_the_sum_over_live_flights(self) -> None:
+        for engine in self.core.engines.values():
+            loads = [flight.load_tokens for flight in engine.flights.values()]
+            assert engine.outstanding_tokens == sum(loads)
+            assert all(flight.engine_id == engine.id for flight in engine.flights.values())
+
+    @invariant()
+    def a_flight_is_held_or_on_an_engine(self) -> None:
+        for request_id, flight in self.core.flights.items():
+            assert (request_id in self.core.held) == (flight.engine_id is None)
+            assert flight.engine_id is None or flight.engine_id in self.core.engines
+
+    def teardown(self) -> None:
+        self.core.abort([f"r{index}" for index in range(1, self.requests + 1)])
+        assert self.core.flights == {}
+        assert all(engine.outstanding_tokens == 0 for engine in self.core.engines.values())
+
+
+TestAnyInterleaving = AnyInterleaving.TestCase
+TestAnyInterleaving.settings = settings(
+    max_examples=150,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+
+
