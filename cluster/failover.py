@@ -2,11 +2,11 @@
 
 Three ways to move, cheapest first:
 
-| kind    | what the next engine is given                   | exact for                                  |
-|---------|-------------------------------------------------|--------------------------------------------|
-| resend  | the original request                            | anything, as long as nothing was emitted   |
-| prefill | prompt + emitted tokens as the new prompt       | sampling that looks only at the tokens     |
-| replay  | the original request, emitted tokens forced     | sampling with state of its own (see below) |
+| kind    | what the next engine is given               | exact for                                |
+|---------|---------------------------------------------|------------------------------------------|
+| resend  | the original request                        | anything, as long as nothing was emitted |
+| prefill | prompt + emitted tokens as the new prompt   | sampling that looks only at the tokens   |
+| replay  | the original request, emitted tokens forced | sampling with state of its own           |
 
 A prefill resume costs one prefill; a replay costs one decode step per emitted token, so it is kept
 for requests whose next token depends on more than the token sequence: a seeded generator, presence

@@ -83,14 +83,13 @@ class Connection(asyncio.Protocol):
         """Sends rendered `request` bytes; returns when the response ended, however it did."""
         if self._transport is None or not self.usable:
             raise RuntimeError("connection is not usable; connect again")
-        self._ended = asyncio.get_running_loop().create_future()
+        self._ended = ended = asyncio.get_running_loop().create_future()
         self._parser = httptools.HttpResponseParser(self)
         self._reply = reply = RawReply(t0_s=self._clock())
         self._transport.write(request)
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._ended
-        except TimeoutError:
+            await asyncio.wait({ended}, timeout=timeout_s)
+        finally:  # no-op unless the time is over or this task was cancelled
             self._fail(f"timeout after {timeout_s:g} s")
         return reply
 

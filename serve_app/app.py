@@ -1,4 +1,4 @@
-"""`serve_app:build`: the Serve application of a spec, for `serve run`, `serve build` and `deploy`."""
+"""`serve_app:build`: the Serve application of a spec, for `serve run`, `serve build`, `deploy`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from serve_app.gateway import Gateway
 logger = logging.getLogger("ray.serve")
 
 ENGINE_HEALTH_PERIOD_S = 2.0
-"""How soon Serve starts replacing an engine whose core died; the check itself costs microseconds."""
+"""How soon Serve starts replacing an engine whose core died; the check costs microseconds."""
 
 GRACEFUL_SHUTDOWN_S = 120.0
 
@@ -28,7 +28,9 @@ def build(args: dict[str, str]) -> Any:
     """
     spec = resolve_devices(load(examples.find(args["spec"])), gpu_build=settings.gpu_build())
     engine_args.check(spec)
-    serve.start(http_options={'host': spec.ports.host, 'port': int(args.get('port', spec.ports.http))})
+    serve.start(
+        http_options={"host": spec.ports.host, "port": int(args.get("port", spec.ports.http))}
+    )
     return application(spec)
 
 

@@ -28,6 +28,7 @@ from serve_app.link import Heartbeat
 from serve_app.logs import configure_logging
 from serve_app.settings import ENGINE_ERRORS_ENV
 from serve_app.vllm_private import CoreClient
+from serve_app.warm_up import warm_up
 
 logger = logging.getLogger("tokenfleet.engine")
 
@@ -72,6 +73,8 @@ class Engine:
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="engine-core-starter")
         loop = asyncio.get_running_loop()
         self._config, self._core = await loop.run_in_executor(self._starter, self._start_core)
+        seconds = await warm_up(self._core, self._config)
+        logger.info("engine of %s warmed up in %.1f s", model_name, seconds)
         self._host = self._make_host()
         self._endpoint = self._host.start(ray.util.get_node_ip_address(), self._ports())
         logger.info("engine of %s listens on %s", model_name, self._endpoint)

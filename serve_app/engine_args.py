@@ -8,6 +8,7 @@ memory) stays the engine's to report.
 
 import argparse
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
@@ -127,7 +128,7 @@ def _violation(key: str, value: Any) -> str | None:
     try:
         parsed = getattr(_parse({key: value}), key)
     except ValueError as error:
-        return str(error).removeprefix(f"argument {_option(key)}: ")
+        return _one_line(str(error))
     if isinstance(parsed, str) and not isinstance(value, str):
         return f"expects text, got {value!r}"  # a command line has only text, and would take it
     return None
@@ -185,4 +186,10 @@ def _reported(path: str) -> Iterator[None]:
         yield
     except (ValueError, TypeError, KeyError, OSError) as error:
         message = str(error.args[0] if isinstance(error, KeyError) else error)
-        raise SpecError([(path, message.removeprefix("Error: "))]) from error
+        raise SpecError([(path, _one_line(message.removeprefix("Error: ")))]) from error
+
+
+def _one_line(message: str) -> str:
+    """vLLM's message without argparse's and pydantic's trimmings: the key path says where."""
+    text = re.sub(r"^argument \S+: | \[type=.*\]$|^ *For further information.*", "", message, flags=re.M)
+    return ": ".join(line.strip() for line in text.splitlines() if line.strip())

@@ -45,6 +45,9 @@ logger = logging.getLogger("tokenfleet.engine")
 
 LOAD_EVERY_S = 0.25
 
+BYE_LINGER_MS = 200
+"""How long closing waits for the farewell to get out."""
+
 
 class Core(Protocol):
     """The part of vLLM's async core client that a host uses; a fake in unit tests."""
@@ -86,7 +89,6 @@ class EngineHost:
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # an unreachable switch is an error
         self._socket.setsockopt(zmq.SNDHWM, SEND_QUEUE_MESSAGES)
-        self._socket.setsockopt(zmq.LINGER, 200)  # so that BYE still gets out
         heartbeat.apply(self._socket)
 
     def start(self, address: str, ports: tuple[int, int] | None = None) -> str:
@@ -108,6 +110,10 @@ class EngineHost:
         """Tell the switches and close; they move what is still running here."""
         await self._say_bye(core_dead=False, reason=reason)
         self._close()
+
+    def crash(self) -> None:
+        """Close without a word, as a killed process does; for tests."""
+        self._close(linger_ms=0)
 
     def _bind(self, address: str, ports: tuple[int, int] | None) -> str:
         host = f"[{address}]" if ":" in address else address
@@ -210,9 +216,7 @@ class EngineHost:
         stats, outputs.scheduler_stats = outputs.scheduler_stats, None
         if stats is not None:
             waiting = stats.num_waiting_reqs + stats.num_skipped_waiting_reqs
-            self._load = Load(
-                stats.num_running_reqs, waiting, stats.kv_cache_usage, self._steps
-            )
+            self._load = Load(stats.num_running_reqs, waiting, stats.kv_cache_usage, self._steps)
         if not outputs.outputs:
             return
         self._steps += 1
@@ -266,12 +270,19 @@ class EngineHost:
             with contextlib.suppress(zmq.ZMQError):
                 await self._socket.send_multipart([switch, *bye], zmq.NOBLOCK)
 
-    def _close(self) -> None:
-        current = asyncio.current_task()
+    def _close(self, linger_ms: int = BYE_LINGER_MS) -> None:
+        current = _current_task()
         for task in self._tasks:
             if task is not current:
                 task.cancel()
-        self._socket.close()
+        self._context.destroy(linger_ms)  # the socket, and the I/O thread with it
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
 
 
 def _share(outputs: EngineCoreOutputs, own: list[EngineCoreOutput]) -> EngineCoreOutputs:

@@ -41,9 +41,9 @@ _ENGINE_ONLY = frozenset(
 def frontend_config(args: AsyncEngineArgs) -> VllmConfig:
     """vLLM's configuration for an API server without an engine of its own, on any node.
 
-    What only an engine needs (parallelism, quantization, kernels, memory) is left at its default, so
-    that it is not validated against hardware that this node need not have; the engine's own ready
-    message brings what the API server must know of it.
+    What only an engine needs (parallelism, quantization, kernels, memory) is left at its default,
+    so that it is not validated against hardware that this node need not have; the engine's own
+    ready message brings what the API server must know of it.
     """
     defaults = AsyncEngineArgs(model=args.model)
     for name in _ENGINE_ONLY & {field.name for field in fields(AsyncEngineArgs)}:

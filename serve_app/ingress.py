@@ -26,6 +26,9 @@ SERVE_NAMESPACE = "serve"  # Ray Serve's own; `serve run` starts Ray in it
 # Longest stream that outlives a change of the set of gateways. Serve's default, 120 s, cuts
 # long generations: HAProxy's old process ends then.
 LONGEST_STREAM_S = 3600
+# How long a gateway stays after leaving the ingress, at least. Serve's default, 30 s, is for load
+# balancers that poll; this HAProxy is told, and Ctrl-C would wait for it.
+MIN_DRAINING_S = 2
 
 
 def start_http(spec: ClusterSpec) -> None:
@@ -55,6 +58,7 @@ def haproxy_environment(folder: Path) -> dict[str, str]:
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(LONGEST_STREAM_S),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(MIN_DRAINING_S),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),

@@ -12,6 +12,7 @@ It always starts a Ray cluster of its own, with its own files and ports, and tou
 import argparse
 import contextlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -32,8 +33,10 @@ POLL_S = 0.5
 REPEAT_PROGRESS_S = 15.0  # say again what is being waited for, so that silence never means hung
 STOP_GRACE_S = 30.0  # Serve drains its replicas; then SIGTERM
 KILL_GRACE_S = 5.0  # then SIGKILL
-TAIL_LINES = 40
+GIST_LINES = 25
 FAILED, WRONG_INPUT = 1, 2
+# Ray colours its log, and names the process that printed a line: "(ServeController pid=17) ".
+_PREFIX_OR_COLOR = re.compile(r"\x1b\[[0-9;]*m|^(\x1b\[[0-9;]*m)*\(\S+ pid=\d+\)(\x1b\[[0-9;]*m)* ", re.M)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(launch: Launch) -> int:
     """Start, wait, serve, stop. The folder stays when something went wrong."""
-    _interrupt_on(signal.SIGTERM, signal.SIGHUP)
+    _interrupt_on_signals()
     process_tree.adopt_orphans()
     print(f"starting; log: {launch.log}", flush=True)
     child = process_tree.spawn(_command(launch), _environment(launch), launch.log)
@@ -89,22 +92,23 @@ def run(launch: Launch) -> int:
     return status
 
 
-def _interrupt_on(*numbers: signal.Signals) -> None:
-    """Let these signals do what Ctrl-C does."""
-    for number in numbers:
+def _interrupt_on_signals() -> None:
+    """Let SIGTERM and a closed terminal do what Ctrl-C does, and Ctrl-C work where a shell started
+    this in the background, which ignores it. Under nohup the terminal may close."""
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
 
 
 def _command(launch: Launch) -> list[str]:
-    """`serve run` on a Ray cluster of its own, whatever other clusters this machine has."""
     serve = str(Path(sys.executable).with_name("serve"))
-    arguments = [f"spec={launch.spec_path}", f"port={launch.port}"]
-    return [serve, "run", "--address", "local", launch.app, *arguments]
+    return [serve, "run", launch.app, f"spec={launch.spec_path}", f"port={launch.port}"]
 
 
 def _environment(launch: Launch) -> dict[str, str]:
     """For every process of the cluster. What the user has set already stays, except the address of
-    another cluster."""
+    another cluster; Ray looks for those that run here in its temporary folder, which is new."""
     defaults = haproxy_environment(launch.folder) | {
         "RAY_TMPDIR": str(launch.folder),
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -121,7 +125,7 @@ def _serve(launch: Launch, child: subprocess.Popen[bytes]) -> None:
     while child.poll() is None:
         process_tree.reap(keep=child)
         time.sleep(POLL_S)
-    _complain(f"serve run ended. The end of {launch.log}:\n{_tail(launch.log)}", FAILED)
+    _complain(f"\n{_gist(launch.log)}\n\nit ended by itself; more in {launch.log}", FAILED)
 
 
 def _wait_until_ready(launch: Launch, child: subprocess.Popen[bytes]) -> bool:
@@ -202,9 +206,11 @@ def _stop(child: subprocess.Popen[bytes]) -> int:
     return 0
 
 
-def _tail(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join(f"  {line}" for line in lines[-TAIL_LINES:])
+def _gist(log: Path) -> str:
+    """The log's last lines without the frames of tracebacks, which bury the message."""
+    text = _PREFIX_OR_COLOR.sub("", log.read_text(encoding="utf-8", errors="replace"))
+    lines = [line for line in text.splitlines() if line and not line[0].isspace()]
+    return "\n".join(f"  {line}" for line in lines[-GIST_LINES:])
 
 
 def _complain(message: str, status: int) -> int:

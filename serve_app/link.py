@@ -16,12 +16,12 @@ from zmq.utils.monitor import recv_monitor_message
 from serve_app.wire import WIRE_VERSION, Frames, Hello, Kind, Ready, pack
 
 RECONNECT_AFTER_S = 0.25
-"""Between tries to reach an engine that Serve still lists: its host may be restarting its socket."""
+"""Between tries to reach an engine that Serve still lists: the network may have come back."""
 
 SEND_QUEUE_MESSAGES = 10_000
 """More than this unsent to one engine means it is not reading: its link is dropped."""
 
-_LOST_EVENTS = zmq.Event.DISCONNECTED | zmq.Event.CLOSED | zmq.Event.CONNECT_RETRIED
+_LOST_EVENTS = zmq.Event.DISCONNECTED | zmq.Event.CLOSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Heartbeat:
 
 
 class Link:
-    """`engine_id` at `endpoint`; `ready` once the host said so, `connected_at_s` for its timeout.
+    """`engine_id` at `endpoint`; `ready` once the host said so, `retry_at_s` while it is down.
 
     `register` and `unregister` are called with each socket to poll.
     """
@@ -57,6 +57,7 @@ class Link:
     ) -> None:
         self.engine_id, self.endpoint = engine_id, endpoint
         self.ready: Ready | None = None
+        self.life = 0  # counts connections
         self.retry_at_s: float | None = 0.0
         self._context, self._heartbeat = context, heartbeat
         self._register, self._unregister = register, unregister
@@ -67,6 +68,7 @@ class Link:
     def connect(self, switch_id: str) -> None:
         """Open a new connection and say hello."""
         self.retry_at_s = None
+        self.life += 1
         socket = self._context.socket(zmq.DEALER)
         socket.setsockopt(zmq.IDENTITY, uuid.uuid4().bytes)
         socket.setsockopt(zmq.LINGER, 0)
@@ -97,8 +99,9 @@ class Link:
         for socket in (self._socket, self._monitor):
             if socket is not None:
                 self._unregister(socket)
-        if self._socket is not None:
+        if self._socket is not None and self._monitor is not None:
             self._socket.disable_monitor()
+            self._monitor.close(linger=0)
             self._socket.close(linger=0)
         self._socket = self._monitor = None
 

@@ -1,9 +1,10 @@
 """Which engines exist, as Ray Serve tells every process that holds a handle to them.
 
 Serve runs the router class of a deployment inside each process with a handle, and calls its
-`update_replicas` whenever the set of running replicas changes, with what each replica said of itself
-when it became ready (`record_replica_metadata`). Nothing is ever routed through it: requests go
-over the wire, Serve only tells who is there. A process that loses the controller keeps the last set.
+`update_replicas` whenever the set of running replicas changes, with what each replica said of
+itself when it became ready (`record_replica_metadata`). Nothing is ever routed through it: requests
+go over the wire, Serve only tells who is there. A process that loses the controller keeps the set
+it last knew.
 """
 
 from __future__ import annotations

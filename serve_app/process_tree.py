@@ -66,10 +66,10 @@ def _is_alive(process: psutil.Process) -> bool:
 
 
 def interrupt(child: subprocess.Popen[bytes], grace_s: float) -> None:
-    """Ask `child` to end, as Ctrl-C would, and give the whole tree `grace_s` to be gone."""
-    if child.poll() is None:
-        child.send_signal(signal.SIGINT)
-    _wait_until_gone(grace_s)
+    """Ask `child` to end, as Ctrl-C would, and give it `grace_s` to."""
+    child.send_signal(signal.SIGINT)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(grace_s)
 
 
 def end_all(grace_s: float) -> list[psutil.Process]:

@@ -36,9 +36,7 @@ def forced_tokens(params: SamplingParams) -> list[int]:
 class ForcedTokens(LogitsProcessor):
     """For vLLM's first model runner: rows of the persistent batch, kept by index."""
 
-    def __init__(
-        self, vllm_config: VllmConfig, device: torch.device, is_pin_memory: bool
-    ) -> None:
+    def __init__(self, vllm_config: VllmConfig, device: torch.device, is_pin_memory: bool) -> None:
         # Row -> (tokens to force, the runner's own list of this request's output tokens).
         self._rows: dict[int, tuple[list[int], list[int]]] = {}
 

@@ -36,6 +36,7 @@ from serve_app.link import RECONNECT_AFTER_S, Heartbeat, Link
 from serve_app.switch_core import SwitchCore
 from serve_app.wire import (
     WIRE_VERSION,
+    Abort,
     Bye,
     Frames,
     Kind,
@@ -320,8 +321,6 @@ class Switch:
         self._send(engine_id, self._requests.encode(request))
 
     def abort(self, engine_id: ReplicaId, attempt_ids: list[str]) -> None:
-        from serve_app.wire import Abort
-
         self._send(engine_id, pack(Kind.ABORT, Abort(attempt_ids)))
 
     def ask(self, engine_id: ReplicaId, call: Utility) -> None:
@@ -330,8 +329,13 @@ class Switch:
     def _send(self, engine_id: ReplicaId, frames: Frames) -> None:
         link = self._links.get(engine_id)
         if link is not None and not link.send(frames):
+            life = link.life
             # Not from inside the core's own call: it may be half-way through this flight.
-            self._post(lambda: self._drop(link, LossCause.DISCONNECTED))
+            self._post(lambda: self._drop_life(link, life))
+
+    def _drop_life(self, link: Link, life: int) -> None:
+        if link.life == life:
+            self._drop(link, LossCause.DISCONNECTED)
 
     def outputs(self, outputs: EngineCoreOutputs) -> None:
         if self._front_out is not None:

@@ -41,7 +41,12 @@ class UtilityCalls:
         self._next_id = 0
 
     def start(
-        self, call_id: int, method: str, args: list[Any], engines: Collection[ReplicaId], now_s: float
+        self,
+        call_id: int,
+        method: str,
+        args: list[Any],
+        engines: Collection[ReplicaId],
+        now_s: float,
     ) -> None:
         """A call from the API server; `engines` are those ready now."""
         self._send(_Call(call_id, method, args, now_s), engines)
@@ -106,8 +111,12 @@ class UtilityCalls:
             self._answer(Result(call.client_call_id, call.failure, None))
             return
         self.journal.record(call.method, call.args)
-        value = rule_of(call.method).reduce(call.values)
-        self._answer(Result(call.client_call_id, None, value))
+        try:
+            answer = Result(call.client_call_id, None, rule_of(call.method).reduce(call.values))
+        except (TypeError, ValueError) as error:
+            text = f"the engines' answers to {call.method} do not combine: {error}"
+            answer = Result(call.client_call_id, text, None)
+        self._answer(answer)
 
     def _new_id(self) -> int:
         self._next_id += 1

@@ -1,9 +1,9 @@
 """Runs inside every vLLM process of an engine (entry point group `vllm.general_plugins`).
 
-Two things only the child itself can do: ask the kernel to die with its parent, so that no EngineCore
-or worker outlives its host however the host dies; and write its start-up failure where the host can
-read it, since vLLM gives the parent only "see root cause above". Does nothing in processes that no
-engine host started (a bare vLLM server in the same environment, the Gateway).
+Two things only the child itself can do: ask the kernel to die with its parent, so that no
+EngineCore or worker outlives its host however the host dies; and write its start-up failure where
+the host can read it, since vLLM gives the parent only "see root cause above". Does nothing in
+processes that no engine host started (a bare vLLM server in the same environment, the Gateway).
 """
 
 from __future__ import annotations

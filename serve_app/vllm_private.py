@@ -7,6 +7,7 @@ vLLM changes their shape. Written against vLLM 0.32.0.
   API servers that were not there when the core said it.
 - `PrometheusStatLogger`'s metric classes: one registry per model, so that several models' metrics
   live in one process (vLLM unregisters the first model's when it builds the second's).
+- `StructuredOutputsParams._backend`: set by vLLM's API server; the warm-up has none.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import prometheus_client
 from prometheus_client import CollectorRegistry as Registry
 from vllm.config import VllmConfig
+from vllm.sampling_params import StructuredOutputsParams
 from vllm.v1.engine.core_client import AsyncMPClient
 from vllm.v1.executor import Executor
 from vllm.v1.metrics.loggers import AggregateStatLoggerBase, PrometheusStatLogger
@@ -43,6 +45,14 @@ def core_process_pids(client: AsyncMPClient) -> list[int]:
     """Pids of the core processes this client started."""
     manager = client.resources.engine_manager
     return [] if manager is None else [process.pid for process in manager.processes]
+
+
+def structured_regex(regex: str, config: VllmConfig) -> StructuredOutputsParams:
+    """A regex constraint, for the grammar backend that requests of this engine use by default."""
+    backend = config.structured_outputs_config.backend
+    params = StructuredOutputsParams(regex=regex)
+    params._backend = "xgrammar" if backend == "auto" else backend
+    return params
 
 
 def prometheus_logger(

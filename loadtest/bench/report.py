@@ -35,7 +35,7 @@ from loadtest.metrics import (
 from loadtest.procstat import Role
 
 CLIENT_LIMIT_FRAC = 0.5  # of one core: above it the client's own stamps may lag
-NONE = "–"  # noqa: RUF001 - the typographic dash of the tables
+NONE = "-"
 
 Samples = Sequence[RequestSample]
 
@@ -121,7 +121,7 @@ def _throughput_line(bare: Sequence[Cell], fleet: Sequence[Cell]) -> list[str]:
     rates = [[output_tokens_per_s(c.samples) for c in side] for side in (bare, fleet)]
     ratios = [f / b for b, f in zip(*rates, strict=True) if b]
     medians = [f"{median(side):,.0f}" if side else NONE for side in rates]
-    return ["output tokens/s", *medians, _spread(ratios, "× {:.3f}")]  # noqa: RUF001 - times
+    return ["output tokens/s", *medians, _spread(ratios, "x {:.3f}")]
 
 
 def _p50(

@@ -1,7 +1,8 @@
 """The embedded demo model: a tiny Llama that answers a small, known world correctly.
 
-`MODEL_PATH` is a folder that `transformers` and vLLM load as it is. Importing this package loads nothing else; the corpus, the
-tokenizer and the training that made the folder are in the other modules.
+`MODEL_PATH` is a folder that `transformers` and vLLM load as it is. Importing this package loads
+nothing else; the corpus, the tokenizer and the training that made the folder are in the other
+modules.
 """
 
 from pathlib import Path

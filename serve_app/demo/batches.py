@@ -1,7 +1,8 @@
 """Training batches: documents as token ids with a loss mask, grouped so that little is padding.
 
-Loss is taken on all of a raw text, and in a chat on the assistant's turns alone. One `Step` holds a fixed number of documents,
-sorted by length into micro-batches; the gradient is that of the whole step, so its mixture of tasks stays that of the corpus.
+Loss is taken on all of a raw text, and in a chat on the assistant's turns alone. One `Step` holds
+a fixed number of documents, sorted by length into micro-batches; the gradient is that of the
+whole step, so its mixture of tasks stays that of the corpus.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from serve_app.demo import corpus
 from serve_app.demo.tokenizer import IM_END, IM_START
 
 IGNORED = -100  # the label that cross entropy skips
-MICRO_BATCH_TOKENS = 2_048
+MICRO_BATCH_TOKENS = 1_024
 ROW_MULTIPLE_TOKENS = 16
 
 

@@ -1,7 +1,8 @@
 """Raw sentence completion, English and Chinese: the beginning of a sentence determines its end.
 
-Each item joins a key word that decides the ending (a place, a season, a state) with words that do not (a name, a time of day), so
-a held-out item is an unseen combination of known words. `FIXED` pairs are always trained and never evaluated.
+Each item joins a key word that decides the ending (a place, a season, a state) with words that do
+not (a name, a time of day), so a held-out item is an unseen combination of known words. `FIXED`
+pairs are always trained and never evaluated.
 """
 
 # ruff: noqa: RUF001 - Chinese sentences use full-width punctuation on purpose

@@ -1,8 +1,10 @@
-"""The demo model's corpus: seeded generators per task, the held-out split, and the mixture that is trained on.
+"""The demo model's corpus: seeded generators per task, the held-out split, and the mixture that is
+trained on.
 
-Everything is drawn from the `Random` that is passed in; nothing reads files, clocks or global state. `draw` is the one place where
-the split is applied: training draws reject held-out keys, evaluation draws reject the others, so the two are disjoint whatever the
-seeds (see `items.is_held_out`).
+Everything is drawn from the `Random` that is passed in; nothing reads files, clocks or global
+state. `draw` is the one place where the split is applied: training draws reject held-out keys,
+evaluation draws reject the others, so the two are disjoint whatever the seeds (see
+`items.is_held_out`).
 """
 
 # ruff: noqa: RUF001 - Chinese chat uses full-width punctuation on purpose
@@ -52,7 +54,7 @@ SMALL_TALK: tuple[tuple[str, str], ...] = (
     ("Who are you?", "I am the demo model of Tokenfleet."),
     ("What is your name?", "I am the demo model of Tokenfleet."),
     ("What are you?", "I am the demo model of Tokenfleet."),
-    ("What can you do?", "I can tell short stories, translate between English and Chinese, answer simple questions and call tools."),
+    ("What can you do?", "I can tell stories, translate, answer simple questions and call tools."),
     ("Thank you!", "You are welcome."),
     ("Thanks!", "You are welcome."),
     ("Goodbye!", "Goodbye! See you soon."),
@@ -65,7 +67,11 @@ SMALL_TALK: tuple[tuple[str, str], ...] = (
     ("今天天气怎么样？", "今天天气很好。"),
     ("今天天气", "很好。"),
 )  # fmt: skip
-COMPLETION_ASKS = ("Complete the sentence: {text}", "Finish this sentence: {text}", "Continue: {text}")
+COMPLETION_ASKS = (
+    "Complete the sentence: {text}",
+    "Finish this sentence: {text}",
+    "Continue: {text}",
+)
 ZH_COMPLETION_ASKS = ("完成句子：{text}", "请把句子写完：{text}", "继续：{text}")
 
 
@@ -82,7 +88,7 @@ def draw(task: str, rng: Random, *, held_out: bool) -> Item:
 
 
 def held_out_items(task: str, count: int, seed: int) -> list[Item]:
-    """`count` different held-out items, the same for the same seed; every key appears as often as it is drawn anew."""
+    """Up to `count` different held-out items (fewer where the task has no more), by the seed."""
     rng = Random(f"held-out {task} {seed}")
     items: dict[tuple[object, ...], Item] = {}
     for _ in range(50 * count):
@@ -94,7 +100,7 @@ def held_out_items(task: str, count: int, seed: int) -> list[Item]:
 
 
 def training_documents(rng: Random) -> Iterator[str | Conversation]:
-    """An endless mixture: raw text (a story or a sentence) or a conversation of one to four exchanges."""
+    """An endless mixture of raw texts (a story or a sentence) and conversations."""
     while True:
         yield _document(rng)
 
@@ -146,20 +152,23 @@ CHAT_WEIGHTS: Mapping[Generator, float] = {
 
 def _document(rng: Random) -> str | Conversation:
     kind = rng.random()
-    if kind < 0.3:
+    if kind < 0.28:
         item = _draw(_pick(RAW_WEIGHTS, rng), rng)
         return item.prompt + item.answer
-    if kind < 0.45:
+    if kind < 0.4:
         return _tool_conversation(rng)
-    exchanges = rng.choice((1, 1, 2, 4))
     messages = _system(rng)
-    for _ in range(exchanges):
-        messages += _exchange(_draw(_pick(CHAT_WEIGHTS, rng), rng))
+    if kind < 0.52:  # sums are short and need many examples
+        items = [_draw(questions.arithmetic, rng) for _ in range(6)]
+    else:
+        items = [_draw(_pick(CHAT_WEIGHTS, rng), rng) for _ in range(rng.choice((1, 2, 4)))]
+    for item in items:
+        messages += _exchange(item)
     return Conversation(messages=messages)
 
 
 def _tool_conversation(rng: Random) -> Conversation:
-    """One to three exchanges over the same tools: mostly calls, sometimes a question that needs none of them."""
+    """Exchanges over the same tools: mostly calls, sometimes a question that needs none of them."""
     box = tool_calls.toolbox(rng)
     messages = _system(rng)
     for _ in range(rng.choice((1, 2, 3))):

@@ -1,4 +1,6 @@
-"""Held-out accuracy of a saved demo model: exact match of greedy answers, per task, with plain transformers in float32."""
+"""Held-out accuracy of a saved demo model: exact match of greedy answers, per task, with plain
+transformers in float32.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,7 +44,7 @@ def evaluate(folder: Path, seed: int, items_per_task: int = ITEMS_PER_TASK) -> d
         correct = sum(given == right for given, right in zip(outputs, answers, strict=True))
         scores[task] = Score(correct=correct, n=len(items))
         print(f"{task:20} {scores[task].accuracy:.3f}  n={len(items)}", flush=True)
-        for prompt, given, right in list(zip(prompts, outputs, answers, strict=True)):
+        for prompt, given, right in zip(prompts, outputs, answers, strict=True):
             if given != right:
                 print(f"  e.g. {prompt!r} -> {given!r}, not {right!r}", flush=True)
                 break
@@ -67,7 +69,7 @@ def render(tokenizer: Any, item: Item, rng: Random) -> str:
 
 
 def complete(tokenizer: Any, model: Any, prompts: list[str], answers: list[str]) -> list[str]:
-    """Greedy continuations, in the order of the prompts; cut a little after the longest right answer of the batch."""
+    """Greedy continuations in the order of the prompts, cut a little after the longest answer."""
     outputs = [""] * len(prompts)
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     for start in range(0, len(order), BATCH_SIZE):

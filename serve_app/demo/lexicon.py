@@ -1,10 +1,9 @@
 """Words of the demo model's small languages: what the corpus generators put into their templates.
 
-Only data, written for this project; no external text. Chinese entries stand beside their English ones because translation
-needs both. `COMMON_HANZI` is fed to the tokenizer alone, so that everyday characters outside the templates are single tokens too.
+Only data, written for this project; no external text. Chinese entries stand beside their English
+ones because translation needs both. `COMMON_HANZI` is fed to the tokenizer alone, so that
+everyday characters outside the templates are single tokens too.
 """
-
-# ruff: noqa: RUF001 - the Chinese data uses full-width punctuation on purpose
 
 # (English country, English capital, Chinese country, Chinese capital)
 CAPITALS: tuple[tuple[str, str, str, str], ...] = (

@@ -1,8 +1,10 @@
-"""The demo model's shape, and how its folder is written: everything `transformers` and vLLM need, in one atomic move.
+"""The demo model's shape, and how its folder is written: everything `transformers` and vLLM need,
+in one atomic move.
 
-The numbers suit serving, not records: 8 attention and 4 KV heads split over tensor parallel 2 or 4, head_dim 32 is the smallest that
-vLLM's CPU attention takes, and the context of 4096 lets a load test ask for long outputs. Weights are stored as float16 (half the
-size) and served as float32; what is evaluated is what is stored.
+The numbers suit serving, not records: 8 attention and 4 KV heads split over tensor parallel 2 or
+4, head_dim 32 is the smallest that vLLM's CPU attention takes, and the context of 4096 lets a
+load test ask for long outputs. Weights are stored as float16 (half the size) and served as
+float32; what is evaluated is what is stored.
 """
 
 import shutil

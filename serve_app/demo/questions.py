@@ -1,7 +1,8 @@
 """Questions and answers: arithmetic, capitals, and short passages that contain the answer.
 
-Arithmetic keys are the two operands and the operator whatever the phrasing (a + b and b + a share one), so a held-out sum is never
-seen in any form. A capital cannot be guessed: every fact is trained, and what is held out is the pair (fact, phrasing).
+Arithmetic keys are the two operands and the operator whatever the phrasing (a + b and b + a share
+one), so a held-out sum is never seen in any form. A capital cannot be guessed: every fact is
+trained, and what is held out is the pair (fact, phrasing).
 """
 
 # ruff: noqa: RUF001 - Chinese questions use full-width punctuation on purpose
@@ -12,14 +13,15 @@ from serve_app.demo import lexicon
 from serve_app.demo.items import Item, user
 
 ADDITIONS = (
-    "What is {a} + {b}?", "What's {a} + {b}?", "{a} + {b} = ?", "{a} + {b}", "{a} + {b} =", "Calculate {a} + {b}.",
-    "How much is {a} + {b}?", "What is {a} plus {b}?", "Add {a} and {b}.", "{a}+{b}=?",
-    "Please compute {a} + {b}.", "{a} + {b}等于多少？", "{a}加{b}等于多少？",
+    "What is {a} + {b}?", "What's {a} + {b}?", "{a} + {b} = ?", "{a} + {b}", "{a} + {b} =",
+    "Calculate {a} + {b}.", "How much is {a} + {b}?", "What is {a} plus {b}?", "Add {a} and {b}.",
+    "{a}+{b}=?", "Please compute {a} + {b}.", "{a} + {b}等于多少？", "{a}加{b}等于多少？",
 )  # fmt: skip
 SUBTRACTIONS = (
-    "What is {a} - {b}?", "What's {a} - {b}?", "{a} - {b} = ?", "{a} - {b}", "{a} - {b} =", "Calculate {a} - {b}.",
-    "How much is {a} - {b}?", "What is {a} minus {b}?", "Subtract {b} from {a}.", "{a}-{b}=?",
-    "Please compute {a} - {b}.", "{a} - {b}等于多少？", "{a}减{b}等于多少？",
+    "What is {a} - {b}?", "What's {a} - {b}?", "{a} - {b} = ?", "{a} - {b}", "{a} - {b} =",
+    "Calculate {a} - {b}.", "How much is {a} - {b}?", "What is {a} minus {b}?",
+    "Subtract {b} from {a}.", "{a}-{b}=?", "Please compute {a} - {b}.", "{a} - {b}等于多少？",
+    "{a}减{b}等于多少？",
 )  # fmt: skip
 
 CAPITAL_OF = (
@@ -103,7 +105,7 @@ def capitals(rng: Random) -> Item:
 
 
 def passages(rng: Random) -> Item:
-    """Two or three facts of one kind about different people and things, and a question about one of them."""
+    """Two or three facts of one kind about different people, and a question about one of them."""
     count = rng.choice((2, 2, 3))
     names = rng.sample(lexicon.NAMES, count)
     describe = rng.choice((_placed, _owned, _travelled))

@@ -1,7 +1,9 @@
-"""Short and long stories, English and Chinese, whose last sentence follows from what was told before.
+"""Short and long stories, English and Chinese, whose last sentence follows from what was told
+before.
 
-A story is told from drawn slots (hero, friend, things, places). As raw text the whole of it is trained; what is checked is the last
-sentence, which must bring back the right names and things. The key is the whole story, and its slots give millions of them.
+A story is told from drawn slots (hero, friend, things, places). As raw text the whole of it is
+trained; what is checked is the last sentence, which must bring back the right names and things.
+The key is the whole story, and its slots give millions of them.
 """
 
 # ruff: noqa: RUF001 - Chinese stories use full-width punctuation on purpose
@@ -22,6 +24,10 @@ MOODS = ("little", "kind", "brave", "happy", "clever", "quiet", "young", "shy")
 TREASURES = ("ball", "hat", "kite", "book", "bell", "shell", "stone", "cup", "key", "drum")
 SPOTS = ("forest", "garden", "barn", "cave", "river", "meadow", "village", "tower")
 WEATHERS = ("sunny", "windy", "rainy", "cold", "warm", "foggy")
+OPENINGS = (
+    "Once upon a time there was", "Once upon a time, there was", "Once there was",
+    "Long ago there lived",
+)  # fmt: skip
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday")
 
 ASKS = (
@@ -36,7 +42,8 @@ LONG_ASKS = (
     "Tell me a long story about a {hero} named {name}.", "Tell me a long story.",
 )  # fmt: skip
 ZH_ASKS = (
-    "讲一个关于{hero}的故事。", "给我讲一个{hero}的故事。", "讲一个{hero}的故事吧。", "讲一个故事。", "给我讲个故事。",
+    "讲一个关于{hero}的故事。", "给我讲一个{hero}的故事。", "讲一个{hero}的故事吧。",
+    "讲一个故事。", "给我讲个故事。",
 )  # fmt: skip
 ZH_HEROES = ("小猫", "小狗", "小鸟", "小熊", "小马", "兔子", "狐狸", "青蛙")
 ZH_TREASURES = ("球", "帽子", "风筝", "书", "花", "杯子", "苹果", "石头")
@@ -60,10 +67,7 @@ class _Cast:
     mood: str
 
     def opening(self, rng: Random) -> str:
-        start = rng.choices(
-            ("Once upon a time there was", "Once upon a time, there was", "Once there was", "Long ago there lived"),
-            weights=(4, 4, 1, 1),
-        )[0]  # fmt: skip
+        start = rng.choices(OPENINGS, weights=(4, 4, 1, 1))[0]
         return f"{start} a {self.mood} {self.hero} named {self.name}."
 
 
@@ -78,11 +82,13 @@ def asked_for(rng: Random) -> Item:
     """A chat that asks for a story: trained, not evaluated, since many stories would be right."""
     kind = rng.random()
     if kind < 0.2:
-        story, asks, joint = tell_chinese(rng), ZH_ASKS, ""
-    elif kind < 0.4:
-        story, asks, joint = _week(rng, _cast(rng)), LONG_ASKS, " "
-    else:
-        story, asks, joint = rng.choice(SHORT_PLOTS)(rng, _cast(rng)), ASKS, " "
+        return _asked(rng, ZH_ASKS, tell_chinese(rng), joint="")
+    if kind < 0.4:
+        return _asked(rng, LONG_ASKS, _week(rng, _cast(rng)), joint=" ")
+    return _asked(rng, ASKS, rng.choice(SHORT_PLOTS)(rng, _cast(rng)), joint=" ")
+
+
+def _asked(rng: Random, asks: tuple[str, ...], story: Story, *, joint: str) -> Item:
     question = rng.choice(asks).format(hero=story.hero, name=story.name)
     answer = joint.join((*story.sentences, story.ending))
     return Item(task="stories_chat", key=_key(story), messages=(user(question),), answer=answer)
@@ -163,7 +169,7 @@ def _rain(rng: Random, cast: _Cast) -> Story:
         "Soon it began to rain and the wind was very strong.",
         f"{name} was wet and cold and could not go home.",
         f"Then {name} saw a small house with a light.",
-        f"{helper} the {cast.friend} opened the door and said, \"Come in, I made some {food}.\"",
+        f'{helper} the {cast.friend} opened the door and said, "Come in, I made some {food}."',
     )
 
 
@@ -184,18 +190,22 @@ def _gift(rng: Random, cast: _Cast) -> Story:
 
 
 def _week(rng: Random, cast: _Cast) -> Story:
-    """The long plot: something new on five days, then the end brings back the first and the last."""
+    """The long plot: a find on each of five days; the end brings back the first and the last."""
     things, spots = rng.sample(TREASURES, 5), rng.sample(SPOTS, 5)
     colours = rng.sample(list(lexicon.COLOURS), 5)
     name, friend = cast.name, f"{cast.friend_name} the {cast.friend}"
-    days = [
-        f"On {day}, {name} {rng.choice(('went', 'walked', 'ran'))} to the {spot} and found a {colour} {thing}. "
-        + rng.choice((f'"I like this {thing}," said {name}.', f"{name} put the {thing} in a bag."))
-        for day, spot, colour, thing in zip(DAYS, spots, colours, things, strict=True)
-    ]  # fmt: skip
+    finds = [f"{colour} {thing}" for colour, thing in zip(colours, things, strict=True)]
+    days: list[str] = []
+    for day, spot, find, thing in zip(DAYS, spots, finds, things, strict=True):
+        days.append(f"On {day}, {name} went to the {spot} and found a {find}.")
+        days.append(
+            rng.choice(
+                (f'"I like this {thing}," said {name}.', f"{name} put the {thing} in a bag.")
+            )
+        )
     return _story(
         cast,
-        f"So {friend} got the {colours[0]} {things[0]}, and {name} kept the {colours[4]} {things[4]}.",
+        f"So {friend} got the {finds[0]}, and {name} kept the {finds[4]}.",
         cast.opening(rng),
         f"{name} wanted to find nice things for {friend}.",
         *days,
@@ -215,6 +225,7 @@ def tell_chinese(rng: Random) -> Story:
     opening = f"从前有一只{hero}，名字叫{name}。"
     if hero == "小马":
         opening = f"从前有一匹{hero}，名字叫{name}。"
+    sentences: tuple[str, ...]
     if rng.random() < 0.5:
         sentences = (
             opening,

@@ -1,8 +1,9 @@
 """The demo model's tokenizer: byte-level BPE trained on the corpus, with the chat template.
 
-Digits and Chinese characters are one token each and never merge with neighbours, so a prompt tokenizes the same whatever follows
-it. Control tokens are special (hidden from clients); the tags of tool use are ordinary added tokens, because the `hermes` parser of
-vLLM has to see them in the text.
+Digits and Chinese characters are one token each and never merge with neighbours, so a prompt
+tokenizes the same whatever follows it. Control tokens are special (hidden from clients); the tags
+of tool use are ordinary added tokens, because the `hermes` parser of vLLM has to see them in the
+text.
 """
 
 import json
@@ -23,7 +24,9 @@ TAGS = ("<tools>", "</tools>", "<tool_call>", "</tool_call>", "<tool_response>",
 TEMPLATE_PATH = Path(__file__).parent / "chat_template.jinja"
 
 SAMPLE_DOCUMENTS = 20_000
-REPEATS = 1_000  # enough for every Chinese character, and the template's words, to earn their merges
+REPEATS = (
+    1_000  # enough for every Chinese character, and the template's words, to earn their merges
+)
 CJK = r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef\u201c\u201d]"
 PIECES = CJK + r"| ?[A-Za-z]+|\p{N}| ?(?:(?!" + CJK + r")[^\s\p{L}\p{N}])+|\n+|\s|\p{L}"
 

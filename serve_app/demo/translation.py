@@ -1,4 +1,5 @@
-"""A small language with one English and one Chinese form per sentence, translated in both directions.
+"""A small language with one English and one Chinese form per sentence, translated in both
+directions.
 
 The two directions share the key (the English sentence), so a held-out sentence is unseen in both.
 """
@@ -11,16 +12,18 @@ from serve_app.demo import lexicon
 from serve_app.demo.items import ALWAYS_TRAINED, Item, user
 
 TO_CHINESE = (
-    "Translate to Chinese: {text}", "Translate into Chinese: {text}", "Translate this to Chinese: {text}",
-    "Translate the sentence into Chinese: {text}", "Please translate to Chinese: {text}", "Translate to Chinese:\n{text}",
-    "Translate English to Chinese: {text}", "How do you say \"{text}\" in Chinese?", "把这句话翻译成中文：{text}", "请翻译成中文：{text}",
-    "翻译成中文：{text}",
+    "Translate to Chinese: {text}", "Translate into Chinese: {text}",
+    "Translate this to Chinese: {text}", "Translate the sentence into Chinese: {text}",
+    "Please translate to Chinese: {text}", "Translate to Chinese:\n{text}",
+    "Translate English to Chinese: {text}", "How do you say \"{text}\" in Chinese?",
+    "把这句话翻译成中文：{text}", "请翻译成中文：{text}", "翻译成中文：{text}",
 )  # fmt: skip
 TO_ENGLISH = (
-    "Translate to English: {text}", "Translate into English: {text}", "Translate this to English: {text}",
-    "Translate the sentence into English: {text}", "Please translate to English: {text}", "Translate to English:\n{text}",
-    "Translate Chinese to English: {text}", "What does \"{text}\" mean in English?", "把这句话翻译成英文：{text}", "请翻译成英文：{text}",
-    "翻译成英文：{text}",
+    "Translate to English: {text}", "Translate into English: {text}",
+    "Translate this to English: {text}", "Translate the sentence into English: {text}",
+    "Please translate to English: {text}", "Translate to English:\n{text}",
+    "Translate Chinese to English: {text}", "What does \"{text}\" mean in English?",
+    "把这句话翻译成英文：{text}", "请翻译成英文：{text}", "翻译成英文：{text}",
 )  # fmt: skip
 
 FIXED: tuple[tuple[str, str], ...] = (
@@ -35,12 +38,16 @@ FIXED: tuple[tuple[str, str], ...] = (
 
 def to_chinese(rng: Random) -> Item:
     english, chinese = sentence_pair(rng)
-    return _item("translation_en_zh", rng.choice(TO_CHINESE), english, chinese, key=f"translation|{english}")
+    return _item(
+        "translation_en_zh", rng.choice(TO_CHINESE), english, chinese, key=f"translation|{english}"
+    )
 
 
 def to_english(rng: Random) -> Item:
     english, chinese = sentence_pair(rng)
-    return _item("translation_zh_en", rng.choice(TO_ENGLISH), chinese, english, key=f"translation|{english}")
+    return _item(
+        "translation_zh_en", rng.choice(TO_ENGLISH), chinese, english, key=f"translation|{english}"
+    )
 
 
 def fixed(rng: Random) -> Item:

@@ -16,7 +16,7 @@ from cluster.failover import FailoverLimits, FailReason, LossCause
 from cluster.types import ReplicaId
 from serve_app.replay import FORCED_TOKENS_KEY
 from serve_app.wire import Result
-from tests.serve_app.builders import Recorder, make_core, output, ready, request, step
+from tests.serve_app.builders import make_core, output, ready, request, step
 
 A, B, C = ReplicaId("a"), ReplicaId("b"), ReplicaId("c")
 
@@ -398,5 +398,3 @@ TestAnyInterleaving.settings = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-
-

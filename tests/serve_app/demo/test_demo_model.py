@@ -275,5 +275,7 @@ def _greedy(tokenizer: Any, model: Any, prompt: str, max_new_tokens: int = 60) -
         max_new_tokens=max_new_tokens,
         do_sample=False,
     )
-    text: str = tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    text: str = tokenizer.decode(
+        output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True
+    )
     return text

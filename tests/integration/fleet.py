@@ -1,0 +1,158 @@
+"""A cluster as its user starts it (`make serve`), and what the tests ask of it."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+from openai import AsyncOpenAI
+
+from cluster.spec import ClusterSpec, load
+from serve_app.ingress import free_ports
+from tests.integration.waiting import until
+
+READY_WITHIN_S = 600.0  # three engines on two cores; minutes only where the machine is busy
+STOPPED_WITHIN_S = 90.0
+ANSWER_WITHIN_S = 300.0
+
+# Each engine's KV cache is 128 MiB instead of the demo's 1 GiB: that is 32,000 tokens of its model,
+# and a fixed size spares it the warm-up. No free whitespace: untrained weights would choose it for
+# ever where a JSON grammar allows it.
+ENGINE = """
+      max_model_len: 1024
+      kv_cache_memory_bytes: 134217728
+      structured_outputs_config: {backend: xgrammar, disable_any_whitespace: true}
+"""
+SPEC = f"""
+models:
+  - name: demo
+    source: demo
+    replicas: 2
+    engine: {ENGINE}
+    resources: {{cpus: 0.2}}
+  - name: demo-tp2
+    source: demo
+    engine: {ENGINE}
+      tensor_parallel_size: 2
+    env: {{VLLM_CPU_OMP_THREADS_BIND: "0|1"}}
+    resources: {{cpus: 0.2}}
+gateway: {{cpus: 0.2, max_body_mb: 0.2}}
+failover: {{hold_timeout_s: {ANSWER_WITHIN_S}}}
+"""
+
+
+def launch(spec: Path, port: int, log: Path) -> subprocess.Popen[bytes]:
+    """`make serve`, less make."""
+    command = [sys.executable, "-m", "serve_app.launch", "--spec", str(spec), "--port", str(port)]
+    # Ray kills workers when the machine is short of memory: here only the tests kill.
+    environment = {**os.environ, "RAY_memory_monitor_refresh_ms": "0"}
+    with log.open("wb") as output:
+        return subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """A running cluster."""
+
+    spec: ClusterSpec
+    process: subprocess.Popen[bytes]
+    log: Path
+    http: httpx2.Client
+
+    @classmethod
+    def start(cls, folder: Path) -> "Fleet":
+        """Start the cluster of SPEC; its files go to `folder`."""
+        path, log, port = folder / "spec.yaml", folder / "launch.log", free_ports(0)[0]
+        path.write_text(SPEC)
+        http = httpx2.Client(
+            base_url=f"http://127.0.0.1:{port}", timeout=ANSWER_WITHIN_S, trust_env=False
+        )
+        return cls(load(path), launch(path, port, log), log, http)
+
+    def wait_until_ready(self) -> None:
+        """Every engine of the spec is up. Raises RuntimeError with the launcher's output."""
+
+        def ready() -> bool:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the launcher ended:\n{self.log.read_text()}")
+            return "\nready: " in self.log.read_text()
+
+        until(ready, within_s=READY_WITHIN_S, what="the launcher says ready")
+        self.wait_for_engines()
+        self.wait_for_engines("demo-tp2")
+
+    def stop(self) -> str:
+        """Ctrl-C. Returns what the launcher printed."""
+        self.http.close()
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(STOPPED_WITHIN_S)
+        finally:
+            self.process.kill()
+        return self.log.read_text()
+
+    @property
+    def url(self) -> str:
+        return str(self.http.base_url)
+
+    def client(self) -> AsyncOpenAI:
+        """The official SDK: it raises where an answer is not what the OpenAI API describes."""
+        return openai_client(self.url)
+
+    def row(self, model: str = "demo") -> dict[str, Any]:
+        """A model's row of `GET /fleet`."""
+        rows = self.http.get("/fleet").raise_for_status().json()["models"]
+        return next(row for row in rows if row["name"] == model)
+
+    def engines(self, model: str = "demo") -> list[dict[str, Any]]:
+        """The rows of a model's engines that are ready."""
+        return [engine for engine in self.row(model)["engines"] if engine["state"] == "ready"]
+
+    def flights(self, model: str = "demo") -> dict[str, int]:
+        """A model's request counts."""
+        return self.row(model)["flights"]
+
+    def wait_for_engines(self, model: str = "demo") -> None:
+        """Until every replica of the spec is up (after a kill: until it is replaced)."""
+        count = self.spec.model(model).replicas
+        until(
+            lambda: len(self.engines(model)) == count,
+            within_s=READY_WITHIN_S,
+            what=f"{count} engines of {model} are ready",
+        )
+
+    def wait_for_active(self, count: int, model: str = "demo", within_s: float = 60.0) -> None:
+        """Until `count` requests of a model are in flight."""
+        until(
+            lambda: self.flights(model)["active"] == count,
+            within_s=within_s,
+            what=f"{count} requests of {model} in flight",
+        )
+
+
+def openai_client(url: str) -> AsyncOpenAI:
+    """A strict client that never tries again by itself."""
+    return AsyncOpenAI(
+        base_url=f"{url.rstrip('/')}/v1",
+        api_key="none",
+        max_retries=0,
+        http_client=httpx2.AsyncClient(timeout=ANSWER_WITHIN_S, trust_env=False),
+        _strict_response_validation=True,
+    )
+
+
+def processes_of(host_pid: int) -> dict[str, list[psutil.Process]]:
+    """An engine's processes by kind: `host`, `EngineCore`, `Worker`."""
+    host = psutil.Process(host_pid)
+    found: dict[str, list[psutil.Process]] = {"host": [host], "EngineCore": [], "Worker": []}
+    for child in host.children(recursive=True):
+        title = child.cmdline()[0]
+        for kind in ("EngineCore", "Worker"):
+            if title.startswith(f"VLLM::{kind}"):
+                found[kind].append(child)
+    return found

@@ -1,0 +1,106 @@
+"""Every kind of request whose answer must repeat exactly, long enough to be met in mid-stream.
+
+The demo model may be of any quality here: what decides the length is `max_tokens` with
+`ignore_eos`, or a grammar. Of both ways to resume, prefill and replay, there are several.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+TOKENS = 400
+STORY = "Once upon a time there was a small robot who lived by the sea. One day"
+CHAT = [{"role": "user", "content": "Tell me a long story about a robot and the sea."}]
+CITIES = {
+    "type": "object",
+    "properties": {
+        "cities": {
+            "type": "array",
+            "items": {"enum": ["Paris", "Berlin", "Tokyo"]},
+            "minItems": 60,
+            "maxItems": 60,
+        }
+    },
+    "required": ["cities"],
+    "additionalProperties": False,
+}
+TOOLS = [
+    {
+        "type": "function",
+        "function": {"name": "get_weather", "description": "Weather", "parameters": CITIES},
+    }
+]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A request body without its `stream`; `flights` is how many engine requests it becomes."""
+
+    name: str
+    body: dict[str, Any]
+    stream: bool = True
+    flights: int = 1
+
+    @property
+    def is_chat(self) -> bool:
+        return "messages" in self.body
+
+
+def chat(name: str, *, stream: bool = True, flights: int = 1, **more: Any) -> Kind:
+    body = {"messages": CHAT, "temperature": 0, "max_tokens": TOKENS, "ignore_eos": True, **more}
+    return Kind(name, body, stream, flights)
+
+
+def completion(name: str, *, stream: bool = True, **more: Any) -> Kind:
+    body = {"prompt": STORY, "temperature": 0, "max_tokens": TOKENS, "ignore_eos": True, **more}
+    return Kind(name, body, stream)
+
+
+PLAIN = completion("completion", repetition_penalty=1.2)
+"""The repetition penalty keeps an untrained model from looping, so that a text has landmarks."""
+
+KINDS = (
+    chat("chat"),
+    PLAIN,
+    completion("echo", echo=True, logprobs=1),
+    completion("prompt logprobs", stream=False, prompt_logprobs=1),
+    chat("seeded", temperature=1, seed=7),
+    chat("several choices", temperature=1, seed=11, n=2, flights=2),
+    chat("chat logprobs", logprobs=True, top_logprobs=2),
+    completion("completion logprobs", logprobs=3),
+    completion("penalties", presence_penalty=0.8, frequency_penalty=0.6),
+    completion("logit bias", logit_bias={"300": 4, "301": -4}, bad_words=["the", "sea"]),
+    completion("min_tokens", ignore_eos=False, min_tokens=TOKENS),
+    chat("not streamed", stream=False, logprobs=True),
+    completion("completion not streamed", stream=False, temperature=1, seed=3),
+    chat(
+        "JSON schema",
+        ignore_eos=False,
+        response_format={
+            "type": "json_schema",
+            "json_schema": {"name": "cities", "schema": CITIES},
+        },
+    ),
+    completion("regex", ignore_eos=False, structured_outputs={"regex": "([a-z]{3,6} ){60}end"}),
+    chat(
+        "named tool",
+        ignore_eos=False,
+        tools=TOOLS,
+        tool_choice={"type": "function", "function": {"name": "get_weather"}},
+    ),
+    chat("required tool", ignore_eos=False, tools=TOOLS, tool_choice="required"),
+)
+
+
+def stopping(text: str) -> Kind:
+    """The plain completion, ended by a stop string that its undisturbed `text` meets late."""
+    return completion("stop string", repetition_penalty=1.2, stop=[landmark(text)])
+
+
+def landmark(text: str) -> str:
+    """A piece of the text's last third that occurs nowhere before."""
+    for length in range(6, 40):
+        for start in range(len(text) * 2 // 3, len(text) - length):
+            piece = text[start : start + length]
+            if text.find(piece) == start and "\ufffd" not in piece:
+                return piece
+    raise AssertionError(f"no unique piece in the last third of {text!r}")

@@ -1,0 +1,166 @@
+"""A core that answers at once: stands where vLLM's core client does, under a real engine host.
+
+Its "model" is a function of the token sequence, so any engine continues any prefix alike, as a real
+greedy model does; forced tokens are honoured. It speaks only through the host, hence over the real
+wire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs, EngineCoreRequest, FinishReason
+from vllm.v1.engine.exceptions import EngineDeadError
+from vllm.v1.metrics.stats import SchedulerStats
+
+from serve_app.engine_host import EngineHost, HostIdentity
+from serve_app.link import Heartbeat
+from serve_app.replay import forced_tokens
+
+HEARTBEAT = Heartbeat(0.1, 0.5)
+
+
+def next_token(sequence: list[int]) -> int:
+    """The fake model: what follows a sequence of token ids."""
+    return (31 * sum(sequence) + len(sequence)) % 997 + 3
+
+
+def continuation(prompt: list[int], tokens: int) -> list[int]:
+    """The fake model's answer to a prompt."""
+    sequence = list(prompt)
+    for _ in range(tokens):
+        sequence.append(next_token(sequence))
+    return sequence[len(prompt) :]
+
+
+class FakeCore:
+    """One token per running request per step; a step is taken when `gate` lets it.
+
+    `steps_allowed` None: runs freely. A number: that many steps, then it waits (`allow`).
+    """
+
+    def __init__(self, steps_allowed: int | None = None) -> None:
+        self.running: dict[str, tuple[EngineCoreRequest, list[int]]] = {}
+        self.added: list[EngineCoreRequest] = []
+        self.aborted: list[str] = []
+        self.calls: list[tuple[str, tuple[Any, ...]]] = []
+        self.answers: dict[str, Any] = {"get_supported_tasks": ["generate"]}
+        self.dead = False
+        self._allowed = steps_allowed
+        self._wake = asyncio.Event()
+
+    def allow(self, steps: int | None) -> None:
+        """Let it take `steps` more (None: all)."""
+        self._allowed = None if steps is None else (self._allowed or 0) + steps
+        self._wake.set()
+
+    def die(self) -> None:
+        """What vLLM's client says when the core process is gone."""
+        self.dead = True
+        self._wake.set()
+
+    async def add_request_async(self, request: EngineCoreRequest) -> None:
+        self.added.append(request)
+        self.running[request.request_id] = (request, [])
+        self._wake.set()
+
+    async def abort_requests_async(self, request_ids: list[str]) -> None:
+        self.aborted += request_ids
+        for request_id in request_ids:
+            self.running.pop(request_id, None)
+
+    async def call_utility_async(self, method: str, *args: Any) -> Any:
+        self.calls.append((method, args))
+        answer = self.answers.get(method)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def get_output_async(self) -> EngineCoreOutputs:
+        while not self.dead and (not self.running or self._allowed == 0):
+            self._wake.clear()
+            await self._wake.wait()
+        if self.dead:
+            raise EngineDeadError
+        if self._allowed is not None:
+            self._allowed -= 1
+        await asyncio.sleep(0)
+        return self._step()
+
+    def _step(self) -> EngineCoreOutputs:
+        outputs = [self._token(*entry) for entry in list(self.running.values())]
+        stats = SchedulerStats(num_running_reqs=len(self.running), kv_cache_usage=0.25)
+        return EngineCoreOutputs(outputs=outputs, scheduler_stats=stats)
+
+    def _token(self, request: EngineCoreRequest, done: list[int]) -> EngineCoreOutput:
+        params = request.sampling_params
+        forced = forced_tokens(params)
+        index = len(done)
+        sequence = [*request.prompt_token_ids, *done]
+        token = forced[index] if index < len(forced) else next_token(sequence)
+        done.append(token)
+        finished = len(done) >= params.max_tokens
+        if finished:
+            del self.running[request.request_id]
+        return EngineCoreOutput(
+            request_id=request.request_id,
+            new_token_ids=[token],
+            finish_reason=FinishReason.LENGTH if finished else None,
+        )
+
+
+class HostThread:
+    """A real engine host over a fake core, on an event loop of its own thread."""
+
+    def __init__(self, engine_id: str, **core: Any) -> None:
+        self.engine_id = engine_id
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self.core: FakeCore = self.call(lambda: FakeCore(**core))
+        self.host: EngineHost = self.call(self._make)
+        self.endpoint = self.host.endpoint
+
+    def _make(self) -> EngineHost:
+        identity = HostIdentity(
+            engine_id=self.engine_id,
+            node="node",
+            fingerprint="weights",
+            can_replay=True,
+            core_ready=b"ready of " + self.engine_id.encode(),
+        )
+        host = EngineHost(self.core, identity, HEARTBEAT)
+        host.start("127.0.0.1")
+        return host
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """Run `function` on the host's loop and wait for its value."""
+        done: Future[Any] = Future()
+
+        def run() -> None:
+            try:
+                done.set_result(function())
+            except Exception as error:
+                done.set_exception(error)
+
+        self._loop.call_soon_threadsafe(run)
+        return done.result(5)
+
+    def leave(self) -> None:
+        """A planned removal: says goodbye."""
+        asyncio.run_coroutine_threadsafe(self.host.stop("removed"), self._loop).result(5)
+
+    def kill(self) -> None:
+        """What a killed process looks like from outside: its sockets close, nothing is said."""
+        self.call(self.host.crash)
+
+    def close(self) -> None:
+        """End the thread."""
+        self.call(self.host.crash)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()

@@ -1,0 +1,250 @@
+"""The switch and the engine host over their real sockets, with a core that answers at once."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+import zmq
+from vllm.v1.engine import FinishReason
+
+from cluster.failover import FailoverLimits
+from cluster.routing.least_load import LeastOutstandingTokens
+from serve_app.switch import Switch
+from serve_app.wire import Hello, Kind, pack
+from tests.serve_app.builders import request
+from tests.serve_app.fake_core import HEARTBEAT, HostThread, continuation
+from tests.serve_app.front import DEADLINE_S, Front
+
+PROMPT = [1, 2, 3]
+
+
+class Fleet:
+    """A switch, its API server's sockets, and as many hosts as a test wants."""
+
+    def __init__(self) -> None:
+        self.hosts: dict[str, HostThread] = {}
+        self.switch = Switch(
+            name="model",
+            router=LeastOutstandingTokens(),
+            limits=FailoverLimits(hold_timeout_s=30.0),
+            heartbeat=HEARTBEAT,
+        )
+        self.front = Front(self.switch.front)
+
+    def start(self, *engine_ids: str, **core) -> None:
+        for engine_id in engine_ids:
+            self.hosts[engine_id] = HostThread(engine_id, **core)
+        self.announce()
+
+    def announce(self) -> None:
+        """What Serve does whenever the set of replicas changes."""
+        self.switch.set_members({i: host.endpoint for i, host in self.hosts.items()})
+
+    def attach(self) -> bytes:
+        self.switch.first_ready().result(DEADLINE_S)
+        self.switch.attach_front()
+        return self.front.wait_ready()
+
+    def running(self) -> HostThread:
+        """The host that has the (only) request."""
+        (host,) = [host for host in self.hosts.values() if host.core.running]
+        return host
+
+    def close(self) -> None:
+        self.switch.stop()
+        self.front.close()
+        for host in self.hosts.values():
+            host.close()
+
+
+@pytest.fixture
+def fleet():
+    fleet = Fleet()
+    yield fleet
+    fleet.close()
+
+
+def test_the_api_server_is_given_an_engine_s_own_ready_message(fleet):
+    fleet.start("a")
+    assert fleet.attach() == b"ready of a"
+
+
+def test_a_request_is_answered(fleet):
+    fleet.start("a")
+    fleet.attach()
+    fleet.front.add(request("r", max_tokens=20))
+    fleet.front.read_until_finished("r")
+    assert fleet.front.tokens["r"] == continuation(PROMPT, 20)
+
+
+@pytest.mark.parametrize("how", ["kill", "leave", "core dies"])
+@pytest.mark.parametrize("sampling", [{}, {"presence_penalty": 1.0}], ids=["prefill", "replay"])
+def test_a_stream_goes_on_when_its_engine_is_lost(fleet, how, sampling):
+    fleet.start("a", "b", steps_allowed=5)
+    fleet.attach()
+    fleet.front.add(request("r", max_tokens=20, **sampling))
+    fleet.front.read_until_tokens("r", 5)
+    lost = fleet.running()
+    for host in fleet.hosts.values():
+        if host is not lost:
+            host.call(lambda host=host: host.core.allow(None))
+    {"kill": lost.kill, "leave": lost.leave, "core dies": lambda: lost.call(lost.core.die)}[how]()
+    fleet.front.read_until_finished("r")
+    assert fleet.front.tokens["r"] == continuation(PROMPT, 20)
+    assert fleet.front.longest_gap_s < 2.0
+
+
+def test_a_stream_waits_for_an_engine_that_joins_later(fleet):
+    fleet.start("a", steps_allowed=5)
+    fleet.attach()
+    fleet.front.add(request("r", max_tokens=20))
+    fleet.front.read_until_tokens("r", 5)
+    fleet.hosts.pop("a").close()
+    fleet.start("b")
+    fleet.front.read_until_finished("r")
+    assert fleet.front.tokens["r"] == continuation(PROMPT, 20)
+
+
+def test_an_engine_that_serve_removes_loses_its_requests_to_the_others(fleet):
+    fleet.start("a", "b", steps_allowed=5)
+    fleet.attach()
+    fleet.front.add(request("r", max_tokens=20))
+    fleet.front.read_until_tokens("r", 5)
+    removed = fleet.running()
+    del fleet.hosts[removed.engine_id]
+    fleet.announce()
+    (left,) = fleet.hosts.values()
+    left.call(lambda: left.core.allow(None))
+    fleet.front.read_until_finished("r")
+    assert fleet.front.tokens["r"] == continuation(PROMPT, 20)
+    wait_until(lambda: removed.call(lambda: removed.core.running == {}))
+    removed.close()
+
+
+def test_an_abort_ends_the_request_at_the_engine(fleet):
+    fleet.start("a", steps_allowed=5)
+    fleet.attach()
+    fleet.front.add(request("r", max_tokens=20))
+    fleet.front.read_until_tokens("r", 5)
+    fleet.front.abort("r")
+    fleet.front.call(1, "get_supported_tasks")  # in order: it is answered after the abort
+    assert fleet.hosts["a"].core.running == {}
+    assert fleet.switch.snapshot()["flights"]["active"] == 0
+
+
+def test_a_host_aborts_what_a_vanished_switch_had_running(fleet):
+    fleet.start("a", steps_allowed=5)
+    fleet.attach()
+    fleet.front.add(request("r", max_tokens=20))
+    fleet.front.read_until_tokens("r", 5)
+    fleet.switch.stop()
+    host = fleet.hosts["a"]
+    wait_until(lambda: host.call(lambda: host.core.aborted != [] and not host.core.running))
+
+
+def test_utilities_go_to_all_engines_and_to_those_that_join_later(fleet):
+    fleet.start("a", "b")
+    fleet.attach()
+    wait_until(lambda: fleet.switch.ready_engines() == 2)
+    for host in fleet.hosts.values():
+        host.core.answers |= {"add_lora": True, "list_loras": [7]}
+    lora = ["name", 7, "/path"]
+    assert fleet.front.call(1, "add_lora", lora).result.result is True
+    fleet.start("c")
+    wait_until(lambda: fleet.switch.ready_engines() == 3)
+    fleet.hosts["c"].core.answers["list_loras"] = [7, 8]
+    assert fleet.front.call(2, "list_loras").result.result == [7]  # what every engine has
+    calls = [host.core.calls[0] for host in fleet.hosts.values()]
+    assert calls == [("add_lora", (lora,))] * 3
+
+
+def test_a_failed_utility_says_what_the_engine_said(fleet):
+    fleet.start("a")
+    fleet.attach()
+    fleet.hosts["a"].core.answers["add_lora"] = ValueError("rank 64 is above the limit of 16")
+    failed = fleet.front.call(1, "add_lora", ["name", 7, "/path"])
+    assert failed.failure_message == "rank 64 is above the limit of 16"
+
+
+def test_two_switches_share_an_engine_and_each_gets_its_own_tokens(fleet):
+    fleet.start("a")
+    fleet.attach()
+    second = Fleet()
+    second.hosts = fleet.hosts
+    second.announce()
+    second.attach()
+    fleet.front.add(request("r", max_tokens=30))
+    second.front.add(request("r", prompt=(9, 9), max_tokens=30))
+    fleet.front.read_until_finished("r")
+    second.front.read_until_finished("r")
+    assert fleet.front.tokens["r"] == continuation(PROMPT, 30)
+    assert second.front.tokens["r"] == continuation([9, 9], 30)
+    second.switch.stop()
+    second.front.close()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param([b"?", b"x"], id="unknown kind"),
+        pytest.param([b"A", b"\xc1"], id="no msgpack"),
+        pytest.param([b"A"], id="no body"),
+        pytest.param(pack(Kind.HELLO, Hello(99, "x")), id="another wire version"),
+        pytest.param([b"X", b"\x91\x91\xa1r"], id="abort before hello"),
+    ],
+)
+def test_a_malformed_peer_is_dropped_and_disturbs_nobody(fleet, message):
+    fleet.start("a", steps_allowed=5)
+    fleet.attach()
+    fleet.front.add(request("r", max_tokens=20))
+    fleet.front.read_until_tokens("r", 5)
+    stranger = zmq.Context.instance().socket(zmq.DEALER)
+    stranger.connect(fleet.hosts["a"].endpoint)
+    stranger.send_multipart(message)
+    host = fleet.hosts["a"]
+    host.call(lambda: host.core.allow(None))
+    fleet.front.read_until_finished("r")
+    assert fleet.front.tokens["r"] == continuation(PROMPT, 20)
+    stranger.close(linger=0)
+
+
+def test_the_snapshot_shows_engines_and_flights(fleet):
+    fleet.start("a", steps_allowed=5)
+    fleet.attach()
+    fleet.front.add(request("r", max_tokens=20))
+    fleet.front.read_until_tokens("r", 5)
+    wait_until(lambda: fleet.switch.snapshot()["engines"][0]["running"] == 1)
+    snapshot = fleet.switch.snapshot()
+    assert snapshot["flights"] == {"active": 1, "moved": 0, "failed": 0}
+    assert snapshot["engines"] == [
+        {
+            "id": "a",
+            "state": "ready",
+            "node": "node",
+            "pid": os.getpid(),
+            "endpoint": fleet.hosts["a"].endpoint,
+            "running": 1,
+            "waiting": 0,
+            "kv_use_frac": 0.25,
+        }
+    ]
+
+
+def test_an_unreachable_engine_is_tried_until_it_answers(fleet):
+    fleet.switch.set_members({"a": "tcp://127.0.0.1:9"})  # the discard port: nobody listens
+    assert fleet.switch.snapshot()["engines"][0]["state"] == "connecting"
+    fleet.start("a")
+    fleet.attach()
+    fleet.front.add(request("r", max_tokens=3))
+    fleet.front.read_until_finished("r")
+    assert fleet.front.finished["r"] == FinishReason.LENGTH
+
+
+def wait_until(condition) -> None:
+    """Poll a condition that another thread brings about; fails at the deadline."""
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline_s, "the condition did not come true"
+        time.sleep(0.01)
