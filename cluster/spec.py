@@ -12,7 +12,7 @@
 vLLM's to say, so `serve_app/engine_args.py` checks those against vLLM itself; this module only
 refuses the keys that Tokenfleet sets (`cluster/reserved.py`).
 
-Numbers without another source are the defaults named in DESIGN.md, chosen so that none needs tuning.
+The descriptions of the fields give unit, default and reason; no default should need tuning.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,7 +54,7 @@ ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 
 def _number_to_text(value: Any) -> Any:
-    """YAML reads `THREADS: 1` as a number, the environment holds text. Not bools: `true` is no text."""
+    """YAML reads `THREADS: 1` as a number, the environment holds text. Bools are left to fail."""
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
@@ -144,7 +144,7 @@ class ModelSpec(_Spec):
 
     @property
     def workers_per_replica(self) -> int:
-        """Worker processes of one engine, vLLM's world size: each takes one GPU where there are any."""
+        """Worker processes of one engine (vLLM's world size); on GPUs each takes one."""
         sizes = (
             self.engine.get("tensor_parallel_size", 1),
             self.engine.get("pipeline_parallel_size", 1),
@@ -248,7 +248,8 @@ class PortsSpec(_Spec):
     """Where the cluster listens."""
 
     http: Port = Field(
-        default=8000, description="Port of the OpenAI endpoint. Default 8000, as vLLM's and Serve's."
+        default=8000,
+        description="Port of the OpenAI endpoint. Default 8000, as vLLM's and Serve's.",
     )
     host: str = Field(
         default="127.0.0.1",
@@ -363,4 +364,3 @@ def dump(spec: ClusterSpec) -> str:
     return yaml.safe_dump(
         spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
     )
-

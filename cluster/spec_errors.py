@@ -26,7 +26,9 @@ class SpecError(ValueError):
         self.violations = tuple(violations)
 
     def __str__(self) -> str:
-        return "\n".join(f"{path}: {message}" if path else message for path, message in self.violations)
+        return "\n".join(
+            f"{path}: {message}" if path else message for path, message in self.violations
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ _WORDING = {
 
 
 def _keys_at(root: type[BaseModel], location: Sequence[int | str]) -> Iterable[str]:
-    """The keys that exist in the model at `location`, which may pass through `tuple[Model, ...]`."""
+    """The keys of the model at `location`, which may pass through a `tuple[Model, ...]`."""
     model: Any = root
     for part in location:
         if isinstance(part, str):

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import yaml
 from ray import serve
 from ray.serve.config import RequestRouterConfig
+from ray.serve.schema import LoggingConfig
 
-from cluster.spec import ClusterSpec, ModelSpec, load, resolve_devices
+from cluster.spec import ClusterSpec, ModelSpec, SpecError, load, parse, resolve_devices
 from serve_app import engine_args, examples, membership, settings
 from serve_app.engine import Engine
 from serve_app.gateway import Gateway
+from serve_app.ingress import start_http
 
 logger = logging.getLogger("ray.serve")
 
@@ -22,16 +25,35 @@ GRACEFUL_SHUTDOWN_S = 120.0
 
 
 def build(args: dict[str, str]) -> Any:
-    """The application for `spec=<path or example name>`.
+    """The application of `spec=<path or example name>`, on `port=` where that is given.
 
     Raises SpecError with every violation, vLLM's included, before anything is started.
     """
-    spec = resolve_devices(load(examples.find(args["spec"])), gpu_build=settings.gpu_build())
+    spec = _load(args)
     engine_args.check(spec)
-    serve.start(
-        http_options={"host": spec.ports.host, "port": int(args.get("port", spec.ports.http))}
-    )
+    start_http(spec)
+    if not settings.haproxy_mode():
+        logger.warning(_PYTHON_PROXY)
     return application(spec)
+
+
+def _load(args: dict[str, str]) -> ClusterSpec:
+    if unknown := args.keys() - {"spec", "port"}:
+        raise SpecError([(name, "unknown argument; there are spec and port") for name in unknown])
+    spec = load(examples.find(args.get("spec", examples.DEFAULT)))
+    if "port" in args:
+        raw = spec.model_dump()
+        raw["ports"]["http"] = yaml.safe_load(args["port"])
+        spec = parse(raw)
+    return resolve_devices(spec, gpu_build=settings.gpu_build())
+
+
+_PYTHON_PROXY = (
+    "Ray Serve's Python proxy is the ingress: it carries fewer chunks a second than HAProxy, "
+    "with several times the time to first token under load. For HAProxy set "
+    "RAY_SERVE_ENABLE_HA_PROXY=1 in the environment of every Ray process (`ray start` and "
+    "`serve run`); its binary comes with ray[serve]."
+)
 
 
 def application(spec: ClusterSpec) -> Any:
@@ -48,11 +70,15 @@ def application(spec: ClusterSpec) -> Any:
         graceful_shutdown_timeout_s=GRACEFUL_SHUTDOWN_S,
         ray_actor_options={
             "num_cpus": spec.gateway.cpus,
-            "runtime_env": {"env_vars": _GATEWAY_ENV | spec.gateway.env},
+            "runtime_env": {"env_vars": _ONE_LOOP | _GATEWAY_ENV | spec.gateway.env},
         },
+        logging_config=LoggingConfig(enable_access_log=False),  # HAProxy and vLLM have metrics
     )
     return gateway.bind(raw, **engines)
 
+
+# Serve runs user code on a second event loop by default; every chunk would cross threads.
+_ONE_LOOP = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0"}
 
 # vLLM resolves its platform when imported; a gateway has no use for a GPU, and on a node without
 # one the CUDA build would find no platform at all. The cache size only silences a warning.
@@ -79,7 +105,7 @@ def _engine_actor(model: ModelSpec) -> dict[str, Any]:
     options: dict[str, Any] = {
         "num_cpus": model.resources.cpus,
         "num_gpus": model.gpus_per_replica,
-        "runtime_env": {"env_vars": dict(model.env)},
+        "runtime_env": {"env_vars": _ONE_LOOP | model.env},
     }
     if model.resources.accelerator_type is not None:
         options["accelerator_type"] = model.resources.accelerator_type

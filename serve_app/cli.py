@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(args.run(args))
     except SpecError as error:
-        print(f"{args.spec}: {len(error.violations)} mistakes\n{error}", file=sys.stderr)
+        print(f"{args.spec} is not a valid spec:\n{error}", file=sys.stderr)
         return WRONG_INPUT
 
 

@@ -100,6 +100,6 @@ async def _model_of_form(headers: Headers, body: bytes) -> str | None:
         form = await MultiPartParser(headers, stream()).parse()
     except (MultiPartException, KeyError):
         return None
-    async with form:
-        model = form.get("model")
-        return model if isinstance(model, str) else None
+    model = form.get("model")
+    await form.close()
+    return model if isinstance(model, str) else None

@@ -64,7 +64,9 @@ def can_replay(config: VllmConfig) -> bool:
 class Engine:
     """One engine replica. The constructor returns when the engine can take requests."""
 
-    async def __init__(self, spec: dict[str, Any], model_name: str) -> None:
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, spec: dict[str, Any], model_name: str
+    ) -> None:
         configure_logging()
         self._spec: ClusterSpec = cluster_spec.parse(spec)
         self._model = self._spec.model(model_name)

@@ -14,8 +14,11 @@ from contextlib import contextmanager
 from dataclasses import fields
 from functools import cache
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
+import annotated_types
+from pydantic import TypeAdapter, ValidationError
+from vllm.config import CacheConfig, LoRAConfig, ModelConfig, ParallelConfig, SchedulerConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.launchers.cli_args import (
     FrontendArgs,
@@ -23,6 +26,7 @@ from vllm.entrypoints.launchers.cli_args import (
     validate_parsed_serve_args,
 )
 from vllm.entrypoints.launchers.launcher import validate_api_server_args
+from vllm.exceptions import VLLMError
 from vllm.reasoning import ReasoningParserManager
 from vllm.tool_parsers import ToolParserManager
 from vllm.utils.argparse_utils import FlexibleArgumentParser
@@ -32,10 +36,12 @@ from cluster.spec_errors import unknown_key
 from serve_app import settings
 
 DEMO_SOURCE = "demo"
+# What vLLM raises where it dislikes a value.
+_COMPLAINTS = (ValueError, TypeError, KeyError, OSError, NotImplementedError, VLLMError)
 
 
 def resolve_source(source: str) -> str:
-    """What vLLM calls `model`: the demo's folder, or the hub id or path with `~` and `$VAR` replaced.
+    """What vLLM calls `model`: the demo's folder, or `source` with `~` and `$VAR` replaced.
 
     Raises SpecError for a variable that is not set on this node.
     """
@@ -127,11 +133,34 @@ def _violation(key: str, value: Any) -> str | None:
     """vLLM's complaint about one value, or None."""
     try:
         parsed = getattr(_parse({key: value}), key)
-    except ValueError as error:
+    except _COMPLAINTS as error:
         return _one_line(str(error))
     if isinstance(parsed, str) and not isinstance(value, str):
         return f"expects text, got {value!r}"  # a command line has only text, and would take it
+    return _out_of_bounds(key, parsed)
+
+
+def _out_of_bounds(key: str, parsed: Any) -> str | None:
+    """The complaint of the vLLM config class that the value will end in, if it is a number."""
+    if not isinstance(parsed, int | float) or key not in _bounds():
+        return None
+    try:
+        TypeAdapter(Annotated[type(parsed), *_bounds()[key]]).validate_python(parsed)
+    except ValidationError as error:
+        return f"{parsed}: {error.errors()[0]['msg']}"
     return None
+
+
+@cache
+def _bounds() -> dict[str, list[Any]]:
+    """The limits that vLLM's config classes declare, by the name that engine arguments share."""
+    limits = (annotated_types.Gt, annotated_types.Ge, annotated_types.Lt, annotated_types.Le)
+    found = {
+        name: [rule for rule in field.metadata if isinstance(rule, limits)]
+        for config in (ModelConfig, CacheConfig, ParallelConfig, SchedulerConfig, LoRAConfig)
+        for name, field in config.__pydantic_fields__.items()
+    }
+    return {name: rules for name, rules in found.items() if rules}
 
 
 def _parse(given: Mapping[str, Any]) -> argparse.Namespace:
@@ -176,6 +205,8 @@ def _check_combinations(args: argparse.Namespace) -> None:
         ToolParserManager.import_tool_parser(args.tool_parser_plugin)
     if args.reasoning_parser_plugin:
         ReasoningParserManager.import_reasoning_parser(args.reasoning_parser_plugin)
+    if args.reasoning_parser:  # vLLM looks for it later, when the app starts
+        ReasoningParserManager.get_reasoning_parser(args.reasoning_parser)
     validate_api_server_args(args)
 
 
@@ -184,12 +215,14 @@ def _reported(path: str) -> Iterator[None]:
     """Report vLLM's complaints about a whole section as violations at `path`."""
     try:
         yield
-    except (ValueError, TypeError, KeyError, OSError) as error:
+    except _COMPLAINTS as error:
         message = str(error.args[0] if isinstance(error, KeyError) else error)
         raise SpecError([(path, _one_line(message.removeprefix("Error: ")))]) from error
 
 
 def _one_line(message: str) -> str:
     """vLLM's message without argparse's and pydantic's trimmings: the key path says where."""
-    text = re.sub(r"^argument \S+: | \[type=.*\]$|^ *For further information.*", "", message, flags=re.M)
+    text = re.sub(
+        r"^argument \S+: | \[type=.*\]$|^ *For further information.*", "", message, flags=re.M
+    )
     return ": ".join(line.strip() for line in text.splitlines() if line.strip())

@@ -36,6 +36,7 @@ from serve_app.wire import (
     Result,
     Utility,
     WireError,
+    buffer_of,
     kind_of,
     pack,
     unpack,
@@ -135,12 +136,13 @@ class EngineHost:
 
     async def _serve_switches(self) -> None:
         while True:
-            switch, *frames = await self._socket.recv_multipart(copy=False)
+            identity, *frames = await self._socket.recv_multipart(copy=False)
+            switch = bytes(buffer_of(identity))
             try:
-                await self._handle(bytes(switch), frames)
+                await self._handle(switch, frames)
             except WireError as error:
                 logger.error("a switch sent a bad message, dropped: %s", error)
-                await self._forget(bytes(switch))
+                await self._forget(switch)
             except EngineDeadError:
                 return  # `_pass_steps` sees it too, and tells everyone
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import fields
 from typing import Any
 
+from prometheus_client import CollectorRegistry
 from vllm.config import (
     CacheConfig,
     CompilationConfig,
@@ -23,7 +24,7 @@ from vllm.outputs import PoolingRequestOutput, RequestOutput
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from serve_app.switch import Switch
-from serve_app.vllm_private import Registry, prometheus_logger
+from serve_app.vllm_private import prometheus_logger
 
 _ENGINE_ONLY = frozenset(
     field.name
@@ -53,11 +54,11 @@ def frontend_config(args: AsyncEngineArgs) -> VllmConfig:
     return config
 
 
-class FleetLLM(AsyncLLM):  # type: ignore[misc]
+class FleetLLM(AsyncLLM):
     """Blocks in its constructor until the switch has announced an engine."""
 
     def __init__(
-        self, config: VllmConfig, executor_class: Any, switch: Switch, registry: Registry
+        self, config: VllmConfig, executor_class: Any, switch: Switch, registry: CollectorRegistry
     ) -> None:
         self._switch = switch
         super().__init__(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from prometheus_client import REGISTRY, generate_latest
@@ -56,8 +57,8 @@ class Shell:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
             return
-        own = self._routes.get(scope["path"])
-        if own is not None and scope.get("method") in ("GET", "HEAD"):
+        own = self._own_route(scope)
+        if own is not None:
             await (await own())(scope, receive, send)
             return
         try:
@@ -68,6 +69,14 @@ class Shell:
             await _refusal(error)(scope, receive, send)
             return
         await app(scope, receive, _with_retry_after(send))
+
+    def _own_route(self, scope: Scope) -> Callable[[], Awaitable[Response]] | None:
+        if scope.get("method") not in ("GET", "HEAD"):
+            return None
+        path: str = scope["path"]
+        if path.startswith("/v1/models/"):  # the openai SDK's models.retrieve; vLLM has only a list
+            return partial(self._one_model, path.removeprefix("/v1/models/"))
+        return self._routes.get(path)
 
     async def _pick(self, scope: Scope, receive: Receive) -> tuple[ASGIApp, Receive]:
         """The app for a request, and a `receive` from which it can still be read."""
@@ -120,8 +129,16 @@ class Shell:
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     async def _list_models(self) -> Response:
-        cards = [card for model in self._models.values() for card in await model.model_cards()]
-        return JSONResponse({"object": "list", "data": cards})
+        return JSONResponse({"object": "list", "data": await self._cards()})
+
+    async def _one_model(self, name: str) -> Response:
+        for card in await self._cards():
+            if card["id"] == name:
+                return JSONResponse(card)
+        return _refusal(UnknownModelError(f"The model `{name}` does not exist."))
+
+    async def _cards(self) -> list[dict[str, Any]]:
+        return [card for model in self._models.values() for card in await model.model_cards()]
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
@@ -154,7 +171,9 @@ def _with_retry_after(send: Send) -> Send:
 class Gateway:
     """One gateway replica. Serves from the start; models come in as their engines get ready."""
 
-    async def __init__(self, spec: dict[str, Any], **engines: DeploymentHandle) -> None:
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, spec: dict[str, Any], **engines: DeploymentHandle
+    ) -> None:
         configure_logging()
         parsed = cluster_spec.parse(spec)
         self._models = {model.name: ModelApp(parsed, model) for model in parsed.models}

@@ -36,7 +36,9 @@ KILL_GRACE_S = 5.0  # then SIGKILL
 GIST_LINES = 25
 FAILED, WRONG_INPUT = 1, 2
 # Ray colours its log, and names the process that printed a line: "(ServeController pid=17) ".
-_PREFIX_OR_COLOR = re.compile(r"\x1b\[[0-9;]*m|^(\x1b\[[0-9;]*m)*\(\S+ pid=\d+\)(\x1b\[[0-9;]*m)* ", re.M)
+_PREFIX_OR_COLOR = re.compile(
+    r"\x1b\[[0-9;]*m|^(\x1b\[[0-9;]*m)*\(\S+ pid=\d+\)(\x1b\[[0-9;]*m)* ", re.M
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

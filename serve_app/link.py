@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -31,7 +32,7 @@ class Heartbeat:
     interval_s: float
     timeout_s: float
 
-    def apply(self, socket: zmq.Socket[bytes]) -> None:
+    def apply(self, socket: zmq.Socket[Any]) -> None:
         """Set it on a socket that is not connected yet."""
         socket.setsockopt(zmq.HEARTBEAT_IVL, round(self.interval_s * 1000))
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, round(self.timeout_s * 1000))

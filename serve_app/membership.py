@@ -45,7 +45,7 @@ def publish(model: str, endpoints: Mapping[str, str]) -> None:
         listener(endpoints)
 
 
-class MembershipRouter(RequestRouter):  # type: ignore[misc]
+class MembershipRouter(RequestRouter):
     """Publishes the replica set. Serve pickles this class by value, so its methods reach this
     module's state through an import of their own."""
 

@@ -30,10 +30,15 @@ logger = logging.getLogger("tokenfleet.gateway")
 
 
 class ModelApp:
-    """`name` as served; `app` once its first engine was ready, and from then on for good."""
+    """`name` as served; `app` once its first engine was ready, and from then on for good.
+
+    Made on the gateway's event loop.
+    """
 
     def __init__(self, spec: ClusterSpec, model: ModelSpec) -> None:
         limits = spec.failover
+        self._loop = asyncio.get_running_loop()
+        self._available = asyncio.Event()  # built, and an engine is ready
         self.name = model.name
         self.app: ASGIApp | None = None
         self.registry = CollectorRegistry()
@@ -46,10 +51,10 @@ class ModelApp:
                 hold_timeout_s=limits.hold_timeout_s,
             ),
             heartbeat=Heartbeat(limits.heartbeat_interval_s, limits.heartbeat_timeout_s),
+            on_engines=self._engines_changed,
         )
         self._model = model
         self._hold_timeout_s = limits.hold_timeout_s
-        self._built = asyncio.Event()
         self._lifespan = AsyncExitStack()
         self._state: Any = None
 
@@ -70,14 +75,23 @@ class ModelApp:
         await init_app_state(llm, app.state, args, tasks)
         await self._lifespan.enter_async_context(app.router.lifespan_context(app))
         self.app, self._state = app, app.state
-        self._built.set()
+        self._engines_changed(self.switch.ready_engines())
         logger.info("model %s is served (tasks: %s)", self.name, ", ".join(tasks))
 
+    def _engines_changed(self, engines: int) -> None:
+        """From the switch's thread."""
+        self._loop.call_soon_threadsafe(self._update_available)
+
+    def _update_available(self) -> None:
+        (self._available.set if self.ready else self._available.clear)()
+
     async def ready_app(self) -> ASGIApp | None:
-        """The app; waits for the first engine for `hold_timeout_s`, then gives None."""
-        if self.app is None:
+        """The app, once a request given to it would find an engine; None if that is not within
+        `hold_timeout_s`. Waiting here rather than in the switch leaves room for a proper 503: a
+        stream whose headers are out can only end in an error event."""
+        if not self._available.is_set():
             try:
-                await asyncio.wait_for(self._built.wait(), self._hold_timeout_s)
+                await asyncio.wait_for(self._available.wait(), self._hold_timeout_s)
             except TimeoutError:
                 return None
         return self.app

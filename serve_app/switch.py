@@ -47,6 +47,7 @@ from serve_app.wire import (
     Result,
     Utility,
     WireError,
+    buffer_of,
     kind_of,
     pack,
     unpack,
@@ -82,7 +83,11 @@ class FrontAddresses:
 
 
 class Switch:
-    """Runs from construction until `stop`. Every public method may be called from any thread."""
+    """Runs from construction until `stop`. Every public method may be called from any thread.
+
+    `on_engines` is called, from the switch's thread, with the number of engines that can take a
+    request, whenever it has changed.
+    """
 
     def __init__(
         self,
@@ -92,11 +97,14 @@ class Switch:
         limits: FailoverLimits,
         heartbeat: Heartbeat,
         rng: random.Random | None = None,
+        on_engines: Callable[[int], None] | None = None,
     ) -> None:
         self.name = name
         self.front = FrontAddresses.fresh()
         self._id = f"{name}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
         self._heartbeat = heartbeat
+        self._on_engines = on_engines
+        self._told_engines = 0
         self._core = SwitchCore(
             router=router,
             rng=rng or random.Random(),
@@ -193,10 +201,18 @@ class Switch:
             except Exception:
                 # One bad message or link must not end everybody's streams.
                 logger.exception("switch %s: a handler failed", self.name)
+        self._tell_engines()
         now_s = time.monotonic()
         if now_s >= self._next_tick_s:
             self._next_tick_s = now_s + TICK_S
             self._tick(now_s)
+
+    def _tell_engines(self) -> None:
+        engines = len(self._core.engines)
+        if engines != self._told_engines:
+            self._told_engines = engines
+            if self._on_engines is not None:
+                self._on_engines(engines)
 
     def _tick(self, now_s: float) -> None:
         self._core.tick(now_s)
@@ -304,7 +320,7 @@ class Switch:
             self._from_front(frames)
 
     def _from_front(self, frames: Frames) -> None:
-        kind = EngineCoreRequestType(bytes(frames[0]))
+        kind = EngineCoreRequestType(bytes(buffer_of(frames[0])))
         if kind is EngineCoreRequestType.ADD:
             self._core.request(self._requests.decode(frames), time.monotonic())
         elif kind is EngineCoreRequestType.ABORT:

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 import prometheus_client
-from prometheus_client import CollectorRegistry as Registry
+from prometheus_client import CollectorRegistry
 from vllm.config import VllmConfig
 from vllm.sampling_params import StructuredOutputsParams
 from vllm.v1.engine.core_client import AsyncMPClient
@@ -56,7 +56,7 @@ def structured_regex(regex: str, config: VllmConfig) -> StructuredOutputsParams:
 
 
 def prometheus_logger(
-    registry: Registry,
+    registry: CollectorRegistry,
 ) -> Callable[[VllmConfig, list[int]], AggregateStatLoggerBase]:
     """A vLLM stat logger factory whose metrics go to `registry` instead of the process's own."""
     bound = {
@@ -76,5 +76,5 @@ def prometheus_logger(
     return type("RegistryStatLogger", (PrometheusStatLogger,), {**bound, **nested})
 
 
-def _bound_to(metric: Callable[..., Any], registry: Registry) -> Any:
+def _bound_to(metric: Callable[..., Any], registry: CollectorRegistry) -> Any:
     return staticmethod(partial(metric, registry=registry))

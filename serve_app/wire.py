@@ -129,7 +129,7 @@ def kind_of(frames: Frames) -> Kind:
     """The kind of a received message. Raises WireError on an empty or unknown one."""
     if len(frames) < 2:
         raise WireError(f"a message has {len(frames)} frames, at least 2 are needed")
-    first = bytes(_buffer(frames[0]))
+    first = bytes(buffer_of(frames[0]))
     try:
         return Kind(first)
     except ValueError:
@@ -139,7 +139,7 @@ def kind_of(frames: Frames) -> Kind:
 def unpack(frames: Frames, body_type: type[_Body]) -> _Body:
     """The struct a message carries. Raises WireError where it does not decode to `body_type`."""
     try:
-        return msgspec.msgpack.decode(_buffer(frames[1]), type=body_type)
+        return msgspec.msgpack.decode(buffer_of(frames[1]), type=body_type)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise WireError(f"not a {body_type.__name__}: {error}") from error
 
@@ -194,5 +194,6 @@ def _decode(decoder: MsgpackDecoder, frames: Frames, expected: type[_T]) -> _T:
     return value
 
 
-def _buffer(frame: Frame) -> bytes | bytearray | memoryview:
+def buffer_of(frame: Frame) -> bytes | bytearray | memoryview:
+    """A frame's content, without copying it."""
     return frame.buffer if isinstance(frame, zmq.Frame) else frame

@@ -28,6 +28,18 @@ TALK = [
 ]
 
 
+def named(tool: str) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": tool}}
+
+
+def schema(value: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "n", "schema": value}}
+
+
+def tool(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": "f", "parameters": parameters}}
+
+
 @dataclass(frozen=True)
 class Call:
     """`status` is what it should be answered with."""
@@ -69,10 +81,10 @@ STREAMABLE = (
     chat("chat logprobs", logprobs=True, top_logprobs=3),
     chat("several seeded choices", n=3, temperature=1, seed=5),
     chat("tools, free choice", tools=[WEATHER]),
-    chat("named tool", tools=[WEATHER], tool_choice={"type": "function", "function": {"name": "get_weather"}}),
+    chat("named tool", tools=[WEATHER], tool_choice=named("get_weather")),
     chat("required tool", tools=[WEATHER], tool_choice="required", max_tokens=60),
     chat("JSON object", response_format={"type": "json_object"}),
-    chat("JSON schema", response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}),
+    chat("JSON schema", response_format=schema(SCHEMA)),
     chat("max_completion_tokens", max_completion_tokens=7),
     chat("token ids", return_token_ids=True),
     completion("completion"),
@@ -133,11 +145,11 @@ BAD = (
     completion("n of 0", 400, n=0),
     completion("too many logprobs", 400, logprobs=1000),
     completion("bad regex", 400, structured_outputs={"regex": "(["}),
-    chat("bad JSON schema", 400, response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": 5}}}),
+    chat("bad JSON schema", 400, response_format=schema({"type": 5})),
     chat("unknown response format", 400, response_format={"type": "poem"}),
-    chat("bad tool schema", 400, tool_choice="required", tools=[{"type": "function", "function": {"name": "f", "parameters": {"type": "nonsense"}}}]),
+    chat("bad tool schema", 400, tools=[tool({"type": "nonsense"})], tool_choice="required"),
     chat("tool without a name", 400, tools=[{"type": "function", "function": {}}]),
-    chat("tool choice of no tool", 400, tools=[WEATHER], tool_choice={"type": "function", "function": {"name": "other"}}),
+    chat("tool choice of no tool", 400, tools=[WEATHER], tool_choice=named("other")),
     chat("tool choice without tools", 400, tool_choice="required"),
     post("/v1/embeddings", 404, input="Hello"),
     post("/score", 404, text_1="a", text_2="b"),

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ import psutil
 from openai import AsyncOpenAI
 
 from cluster.spec import ClusterSpec, load
-from serve_app.ingress import free_ports
 from tests.integration.waiting import until
 
 READY_WITHIN_S = 600.0  # three engines on two cores; minutes only where the machine is busy
@@ -46,6 +46,13 @@ failover: {{hold_timeout_s: {ANSWER_WITHIN_S}}}
 """
 
 
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
 def launch(spec: Path, port: int, log: Path) -> subprocess.Popen[bytes]:
     """`make serve`, less make."""
     command = [sys.executable, "-m", "serve_app.launch", "--spec", str(spec), "--port", str(port)]
@@ -67,7 +74,7 @@ class Fleet:
     @classmethod
     def start(cls, folder: Path) -> "Fleet":
         """Start the cluster of SPEC; its files go to `folder`."""
-        path, log, port = folder / "spec.yaml", folder / "launch.log", free_ports(0)[0]
+        path, log, port = folder / "spec.yaml", folder / "launch.log", free_port()
         path.write_text(SPEC)
         http = httpx2.Client(
             base_url=f"http://127.0.0.1:{port}", timeout=ANSWER_WITHIN_S, trust_env=False

@@ -16,8 +16,8 @@ CITIES = {
         "cities": {
             "type": "array",
             "items": {"enum": ["Paris", "Berlin", "Tokyo"]},
-            "minItems": 60,
-            "maxItems": 60,
+            "minItems": 40,
+            "maxItems": 40,
         }
     },
     "required": ["cities"],
@@ -26,7 +26,12 @@ CITIES = {
 TOOLS = [
     {
         "type": "function",
-        "function": {"name": "get_weather", "description": "Weather", "parameters": CITIES},
+        "function": {
+            "name": "get_weather",
+            "description": "The weather in some cities.",
+            "parameters": CITIES,
+            "strict": True,  # else vLLM lets the arguments be any JSON
+        },
     }
 ]
 

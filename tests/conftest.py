@@ -1,0 +1,14 @@
+"""Warnings are errors, but for those that Ray, torch and vLLM give about themselves when imported."""
+
+import pytest
+
+_THEIRS = (
+    "ignore::DeprecationWarning:ray",
+    "ignore::DeprecationWarning:torch",
+    "ignore::DeprecationWarning:vllm",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for line in _THEIRS:
+        config.addinivalue_line("filterwarnings", line)

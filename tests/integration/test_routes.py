@@ -1,0 +1,108 @@
+"""The routes that the cluster has of its own, and two models behind one endpoint."""
+
+import asyncio
+import re
+
+import psutil
+import pytest
+
+from tests.integration.fleet import Fleet, processes_of
+from tests.integration.kinds import KINDS
+from tests.integration.playing import play_all
+from tests.integration.test_failover_matrix import assert_same
+
+MODELS = ("demo", "demo-tp2")
+ENGINE_KEYS = {"id", "state", "node", "pid", "endpoint", "running", "waiting", "kv_use_frac"}
+
+
+def test_health_is_the_gateways_own(fleet: Fleet) -> None:
+    response = fleet.http.get("/health")
+    assert (response.status_code, response.content) == (200, b"")
+
+
+def test_ready_counts_the_engines_of_every_model(two_engines: Fleet) -> None:
+    response = two_engines.http.get("/ready")
+    assert response.status_code == 200
+    assert response.json() == {"ready": True, "engines": {"demo": 2, "demo-tp2": 1}}
+
+
+def test_fleet_shows_every_engine_and_the_flights(two_engines: Fleet) -> None:
+    body = two_engines.http.get("/fleet").json()
+    assert body.keys() == {"models"}
+    assert [row["name"] for row in body["models"]] == list(MODELS)
+    for row in body["models"]:
+        assert row.keys() == {"name", "engines", "flights"}
+        assert row["flights"].keys() == {"active", "moved", "failed"}
+        assert all(type(count) is int for count in row["flights"].values())
+        for engine in row["engines"]:
+            assert_is_engine(engine)
+
+
+def assert_is_engine(engine: dict) -> None:
+    assert engine.keys() == ENGINE_KEYS
+    assert engine["state"] == "ready"
+    assert psutil.pid_exists(engine["pid"])
+    assert engine["endpoint"].startswith("tcp://")
+    assert (engine["running"], engine["waiting"]) == (0, 0)
+    assert 0.0 <= engine["kv_use_frac"] <= 1.0
+
+
+def test_every_engine_has_processes_and_an_id_of_its_own(two_engines: Fleet) -> None:
+    engines = [e for model in MODELS for e in two_engines.engines(model)]
+    for key in ("id", "pid", "endpoint"):
+        assert len({engine[key] for engine in engines}) == 3
+    workers = [len(processes_of(engine["pid"])["Worker"]) for engine in engines]
+    assert workers == [1, 1, 2]
+
+
+def test_models_lists_every_model(fleet: Fleet) -> None:
+    async def listed() -> list[str]:
+        async with fleet.client() as client:
+            return [model.id async for model in client.models.list()]
+
+    assert asyncio.run(listed()) == list(MODELS)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_metrics_have_every_models_series(fleet: Fleet, model: str) -> None:
+    asyncio.run(play_all(fleet, KINDS[:1], model))
+    text = fleet.http.get("/metrics").text
+    for name in ("vllm:generation_tokens_total", "vllm:time_to_first_token_seconds_count"):
+        line = re.search(rf'^{name}{{[^}}]*model_name="{model}"[^}}]*}} (\S+)$', text, re.MULTILINE)
+        assert line is not None, f"no {name} of {model}"
+        assert float(line[1]) > 0
+
+
+def test_metrics_do_not_repeat_a_series(fleet: Fleet) -> None:
+    text = fleet.http.get("/metrics").text
+    series = [line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")]
+    assert len(series) == len(set(series))
+
+
+def test_messages_answers_as_anthropic_does(fleet: Fleet) -> None:
+    body = {"model": "demo", "max_tokens": 8, "messages": [{"role": "user", "content": "Hi"}]}
+    answer = fleet.http.post("/v1/messages", json=body).raise_for_status().json()
+    assert (answer["type"], answer["role"], answer["model"]) == ("message", "assistant", "demo")
+    assert answer["content"][0]["type"] == "text"
+    assert answer["usage"]["output_tokens"] <= 8
+
+
+def test_responses_answers_as_the_sdk_expects(fleet: Fleet) -> None:
+    async def answered():
+        async with fleet.client() as client:
+            return await client.responses.create(
+                model="demo", input="Hi", max_output_tokens=8, temperature=0
+            )
+
+    response = asyncio.run(answered())
+    assert response.model == "demo"
+    assert response.usage is not None
+    assert response.usage.output_tokens <= 8
+
+
+def test_two_workers_answer_what_one_does(fleet: Fleet) -> None:
+    """Tensor parallel 2, on the CPU."""
+    kinds = [kind for kind in KINDS if kind.name in ("chat", "completion", "regex")]
+    one, two = (asyncio.run(play_all(fleet, kinds, model)) for model in MODELS)
+    for left, right in zip(one, two, strict=True):
+        assert_same(right.answer, left.answer)
