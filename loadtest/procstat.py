@@ -41,7 +41,7 @@ ROLES: tuple[tuple[re.Pattern[str], Role], ...] = (
     (re.compile(r"^ray::ServeReplica:[^:]*:Engine"), Role.ENGINE_HOST),
     (re.compile(r"^(\S*/)?haproxy( |$)"), Role.HAPROXY),
     (re.compile(r" -m vllm\.entrypoints\.|\bvllm serve "), Role.API_SERVER),
-    (re.compile(r"^ray::|/ray/|/raylet\b|/gcs_server\b"), Role.RAY),
+    (re.compile(r"^ray(::|-dashboard)|/ray/|'ray\.dashboard|/raylet |/gcs_server "), Role.RAY),
 )
 
 

@@ -93,7 +93,7 @@ class Engine:
                     f"model {self._model.name} ({self._model.source}): {_cause(error, errors)}"
                 ) from error
             finally:
-                os.environ[ENGINE_ERRORS_ENV] = os.devnull
+                del os.environ[ENGINE_ERRORS_ENV]
 
     def _make_host(self) -> EngineHost:
         context = serve.get_replica_context()

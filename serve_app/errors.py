@@ -4,7 +4,8 @@ GatewayError
 ├── UnknownModelError      404  the caller's fault
 ├── ModelNeededError       400  the caller's fault
 ├── BodyTooLargeError      413  the caller's fault
-└── NoEngineError          503  ours; says when to try again
+├── NoEngineError          503  ours; says when to try again
+└── ModelFailedError       500  ours; the model's API server could not be built
 """
 
 from __future__ import annotations
@@ -50,6 +51,10 @@ class BodyTooLargeError(GatewayError):
     """The request body is over `gateway.max_body_mb`."""
 
     status, error_type = 413, "RequestEntityTooLarge"
+
+
+class ModelFailedError(GatewayError):
+    """vLLM refused the model's API-server arguments, or its tokenizer could not be loaded."""
 
 
 class NoEngineError(GatewayError):

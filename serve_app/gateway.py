@@ -26,7 +26,6 @@ from serve_app.errors import (
     RETRY_AFTER_S,
     GatewayError,
     ModelNeededError,
-    NoEngineError,
     UnknownModelError,
 )
 from serve_app.logs import configure_logging
@@ -85,12 +84,7 @@ class Shell:
             body = await read_body(scope, receive, self._max_body_bytes)
             receive = replayed(body, receive)
         model = self._model_for(scope, await named_model(scope, body), bool(body))
-        app = await model.ready_app()
-        if app is None:
-            raise NoEngineError(
-                f"no engine of model {model.name!r} became available in time; try again later"
-            )
-        return app, receive
+        return await model.ready_app(), receive
 
     def _model_for(self, scope: Scope, name: str | None, has_body: bool) -> ModelApp:
         first = next(iter(self._models.values()))
@@ -113,7 +107,9 @@ class Shell:
     async def _ready(self) -> Response:
         engines = {name: model.switch.ready_engines() for name, model in self._models.items()}
         ready = all(model.ready for model in self._models.values())
-        return JSONResponse({"ready": ready, "engines": engines}, 200 if ready else 503)
+        failures = {name: m.failure for name, m in self._models.items() if m.failure is not None}
+        answer = {"ready": ready, "engines": engines, "failures": failures}
+        return JSONResponse(answer, 200 if ready else 503)
 
     async def _fleet(self) -> Response:
         snapshots = await asyncio.gather(
@@ -178,10 +174,9 @@ class Gateway:
         parsed = cluster_spec.parse(spec)
         self._models = {model.name: ModelApp(parsed, model) for model in parsed.models}
         self._shell = Shell(self._models, round(parsed.gateway.max_body_mb * BYTES_PER_MB))
-        self._failure: str | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         for model in self._models.values():
-            self._spawn(self._run(model))
+            self._spawn(model.run())
         for handle in engines.values():
             self._spawn(_wake(handle))
 
@@ -189,17 +184,11 @@ class Gateway:
         return self._shell
 
     def check_health(self) -> None:
-        """Serve replaces the replica when this raises."""
-        if self._failure is not None:
-            raise RuntimeError(self._failure)
-
-    async def _run(self, model: ModelApp) -> None:
-        try:
-            await model.run()
-        except Exception as error:
-            # Its engines run but it cannot be served: say so in `serve status`, not only here.
-            logger.exception("model %s cannot be served", model.name)
-            self._failure = f"model {model.name} cannot be served: {error}"
+        """Serve reports, and replaces, the replica when this raises: not for one model of several,
+        since the others' streams would be cut."""
+        failures = [model.failure for model in self._models.values()]
+        if all(failures):
+            raise RuntimeError("; ".join(str(failure) for failure in failures))
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.ensure_future(work)

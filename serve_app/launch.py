@@ -114,6 +114,8 @@ def _environment(launch: Launch) -> dict[str, str]:
     defaults = haproxy_environment(launch.folder) | {
         "RAY_TMPDIR": str(launch.folder),
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Ray runs workers at niceness 15 by default; engines would yield to everything else here.
+        "RAY_worker_niceness": "0",
         "VLLM_NO_USAGE_STATS": "1",
         "PYTHONUNBUFFERED": "1",
     }

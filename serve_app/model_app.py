@@ -22,6 +22,7 @@ from cluster.failover import FailoverLimits
 from cluster.routing.least_load import LeastOutstandingTokens
 from cluster.spec import ClusterSpec, ModelSpec
 from serve_app import engine_args, membership
+from serve_app.errors import ModelFailedError, NoEngineError
 from serve_app.fleet_llm import FleetLLM, frontend_config
 from serve_app.link import Heartbeat
 from serve_app.switch import Switch
@@ -37,6 +38,7 @@ class ModelApp:
 
     def __init__(self, spec: ClusterSpec, model: ModelSpec) -> None:
         limits = spec.failover
+        self.failure: str | None = None
         self._loop = asyncio.get_running_loop()
         self._available = asyncio.Event()  # built, and an engine is ready
         self.name = model.name
@@ -59,7 +61,15 @@ class ModelApp:
         self._state: Any = None
 
     async def run(self) -> None:
-        """Wait for an engine, then build the app. Raises what vLLM raises for a bad argument."""
+        """Wait for an engine, then build the app; where that fails, `failure` says why."""
+        try:
+            await self._build()
+        except Exception as error:
+            logger.exception("model %s cannot be served", self.name)
+            self.failure = f"model {self.name} cannot be served: {error}"
+            self._available.set()
+
+    async def _build(self) -> None:
         membership.subscribe(self.name, self.switch.set_members)
         args = engine_args.api_server_args(self._model)
         config = await asyncio.to_thread(frontend_config, AsyncEngineArgs.from_cli_args(args))
@@ -85,15 +95,27 @@ class ModelApp:
     def _update_available(self) -> None:
         (self._available.set if self.ready else self._available.clear)()
 
-    async def ready_app(self) -> ASGIApp | None:
-        """The app, once a request given to it would find an engine; None if that is not within
-        `hold_timeout_s`. Waiting here rather than in the switch leaves room for a proper 503: a
-        stream whose headers are out can only end in an error event."""
+    async def ready_app(self) -> ASGIApp:
+        """The app, once a request given to it would find an engine.
+
+        Waiting here rather than in the switch leaves room for a proper 503: a stream whose headers
+        are out can only end in an error event.
+
+        Raises:
+            NoEngineError: no engine was ready within `hold_timeout_s`.
+            ModelFailedError: the app could not be built.
+        """
         if not self._available.is_set():
             try:
                 await asyncio.wait_for(self._available.wait(), self._hold_timeout_s)
             except TimeoutError:
-                return None
+                raise NoEngineError(
+                    f"no engine of model {self.name!r} became available within "
+                    f"{self._hold_timeout_s:g} s; try again later"
+                ) from None
+        if self.failure is not None:
+            raise ModelFailedError(self.failure)
+        assert self.app is not None
         return self.app
 
     @property

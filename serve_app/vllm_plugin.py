@@ -8,8 +8,10 @@ processes that no engine host started (a bare vLLM server in the same environmen
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -43,8 +45,6 @@ def die_with_parent() -> None:
 def _is_vllm_child() -> bool:
     # The host itself loads plugins too (it builds the engine config): it must not die with *its*
     # parent thread. vLLM starts its processes with multiprocessing, which names the parent.
-    import multiprocessing
-
     return multiprocessing.parent_process() is not None
 
 
@@ -58,5 +58,6 @@ class _ErrorFile(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
         text = f"{type(error).__name__}: {error}" if error is not None else record.getMessage()
-        with self._path.open("a") as file:
+        # Once the engine is up nobody reads the file, and the host removes it.
+        with contextlib.suppress(OSError), self._path.open("a") as file:
             file.write(text.replace("\n", " ") + "\n")

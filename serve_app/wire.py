@@ -138,10 +138,18 @@ def kind_of(frames: Frames) -> Kind:
 
 def unpack(frames: Frames, body_type: type[_Body]) -> _Body:
     """The struct a message carries. Raises WireError where it does not decode to `body_type`."""
+    # Not only msgspec's own errors: text that is no UTF-8 and endless nesting raise others.
     try:
-        return msgspec.msgpack.decode(buffer_of(frames[1]), type=body_type)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        return msgspec.msgpack.decode(
+            buffer_of(frames[1]), type=body_type, ext_hook=_refuse_extension
+        )
+    except Exception as error:
         raise WireError(f"not a {body_type.__name__}: {error}") from error
+
+
+def _refuse_extension(code: int, data: memoryview) -> Any:
+    # vLLM's pickles have extension codes; passed on to the core they would be its to refuse.
+    raise ValueError(f"extension type {code} is not part of this protocol")
 
 
 class RequestCodec:

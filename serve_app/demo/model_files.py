@@ -7,6 +7,7 @@ load test ask for long outputs. Weights are stored as float16 (half the size) an
 float32; what is evaluated is what is stored.
 """
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -47,7 +48,8 @@ def save(model: LlamaForCausalLM, tokenizer: Any, folder: Path) -> None:
         )
         stored.save_pretrained(fresh)
         tokenizer.save_pretrained(fresh)
-        _declare_float32(fresh)
+        _declare_how_it_is_served(fresh)
+        fresh.chmod(0o755)
         if folder.exists():
             folder.rename(old)
         fresh.rename(folder)
@@ -58,7 +60,15 @@ def load(folder: Path) -> LlamaForCausalLM:
     return LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
-def _declare_float32(folder: Path) -> None:
+def _declare_how_it_is_served(folder: Path) -> None:
+    """float32 in spite of the stored float16, a tokenizer class that every release knows, and files
+    that anyone may read (safetensors makes them private)."""
     config = LlamaConfig.from_pretrained(folder)
     config.dtype = torch.float32
     config.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    for each in folder.iterdir():
+        each.chmod(0o644)

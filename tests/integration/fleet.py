@@ -91,7 +91,7 @@ class Fleet:
 
         until(ready, within_s=READY_WITHIN_S, what="the launcher says ready")
         self.wait_for_engines()
-        self.wait_for_engines("demo-tp2")
+        self.wait_for_engines(1, "demo-tp2")
 
     def stop(self) -> str:
         """Ctrl-C. Returns what the launcher printed."""
@@ -124,14 +124,24 @@ class Fleet:
         """A model's request counts."""
         return self.row(model)["flights"]
 
-    def wait_for_engines(self, model: str = "demo") -> None:
-        """Until every replica of the spec is up (after a kill: until it is replaced)."""
-        count = self.spec.model(model).replicas
+    def wait_for_engines(self, count: int = 2, model: str = "demo") -> None:
+        """Until so many engines are ready: all, or what a kill has left, or after its replacement."""
         until(
             lambda: len(self.engines(model)) == count,
             within_s=READY_WITHIN_S,
             what=f"{count} engines of {model} are ready",
         )
+
+    def leave_one_engine(self) -> dict[str, Any]:
+        """End one of two engines; what is asked next all goes to the other, whose row this returns.
+
+        Its replacement takes a while, and only then can the other one be killed in mid-stream.
+        """
+        engine, *others = self.engines()
+        for other in others:
+            os.kill(other["pid"], signal.SIGKILL)
+        self.wait_for_engines(1)
+        return engine
 
     def wait_for_active(self, count: int, model: str = "demo", within_s: float = 60.0) -> None:
         """Until `count` requests of a model are in flight."""

@@ -60,8 +60,8 @@ def completion(name: str, *, stream: bool = True, **more: Any) -> Kind:
     return Kind(name, body, stream)
 
 
-PLAIN = completion("completion", repetition_penalty=1.2)
-"""The repetition penalty keeps an untrained model from looping, so that a text has landmarks."""
+PLAIN = completion("completion", repetition_penalty=10)
+"""So large a penalty lets hardly any token come twice: the text has landmarks, trained or not."""
 
 KINDS = (
     chat("chat"),
@@ -98,7 +98,7 @@ KINDS = (
 
 def stopping(text: str) -> Kind:
     """The plain completion, ended by a stop string that its undisturbed `text` meets late."""
-    return completion("stop string", repetition_penalty=1.2, stop=[landmark(text)])
+    return completion("stop string", repetition_penalty=10, stop=[landmark(text)])
 
 
 def landmark(text: str) -> str:

@@ -1,8 +1,11 @@
 """Many requests in flight at once, and something that happens to the cluster in their middle."""
 
 import asyncio
+import os
+import signal
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -13,45 +16,52 @@ from tests.integration.answers import Answer, folded
 from tests.integration.fleet import Fleet
 from tests.integration.kinds import Kind
 
-UNDER_WAY_CHUNKS = 5
+UNDER_WAY_PARTS = 3
 
 
 @dataclass
 class Played:
-    """One request and what came of it. `under_way` is set once it streams (or has ended)."""
+    """One request and what came of it, part by part."""
 
     kind: Kind
     parts: list[dict[str, Any]] = field(default_factory=list)
     arrived_at_s: list[float] = field(default_factory=list)
     error: APIError | None = None
     ended: bool = False
-    under_way: asyncio.Event = field(default_factory=asyncio.Event)
+    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def play(self, client: AsyncOpenAI, model: str = "demo") -> None:
         try:
             async for part in ask(client, self.kind, model):
-                self.parts.append(part)
-                self.arrived_at_s.append(time.monotonic())
-                if len(self.parts) == UNDER_WAY_CHUNKS:
-                    self.under_way.set()
+                async with self._changed:
+                    self.parts.append(part)
+                    self.arrived_at_s.append(time.monotonic())
+                    self._changed.notify_all()
         except APIError as error:
             self.error = error
         finally:
-            self.ended = True
-            self.under_way.set()
+            async with self._changed:
+                self.ended = True
+                self._changed.notify_all()
+
+    async def more(self, parts: int) -> None:
+        """Wait for so many parts more than there are."""
+        wanted = len(self.parts) + parts
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self.parts) >= wanted or self.ended)
+
+    def longest_gap_s(self, since_s: float) -> float:
+        """Between two parts that arrived after an instant; 0 where there are not two."""
+        later = [at_s for at_s in self.arrived_at_s if at_s > since_s]
+        return max((late - early for early, late in pairwise(later)), default=0.0)
 
     @property
     def answer(self) -> Answer:
         assert self.error is None, f"{self.kind.name}: {self.error!r}"
         return folded(self.parts)
 
-    @property
-    def longest_gap_s(self) -> float:
-        """Between two parts; 0 where there are not two."""
-        return max((late - early for early, late in pairwise(self.arrived_at_s)), default=0.0)
 
-
-async def ask(client: AsyncOpenAI, kind: Kind, model: str = "demo"):
+async def ask(client: AsyncOpenAI, kind: Kind, model: str = "demo") -> AsyncIterator[Any]:
     """Yield the response, or each chunk of the stream, as vLLM sent it."""
     body = {**kind.body, "return_token_ids": True}
     call: dict[str, Any] = {"model": model, "stream": kind.stream, "extra_body": body}
@@ -80,28 +90,29 @@ async def play_all(fleet: Fleet, kinds: Iterable[Kind], model: str = "demo") -> 
     return played
 
 
-async def start_in_turn(
-    fleet: Fleet,
-    client: AsyncOpenAI,
-    group: asyncio.TaskGroup,
-    played: Iterable[Played],
-    already: int = 0,
+async def start_all(
+    fleet: Fleet, client: AsyncOpenAI, group: asyncio.TaskGroup, played: list[Played]
 ) -> None:
-    """Start each as soon as the one before is with an engine, then wait until all stream.
-
-    `already` requests are in flight.
-
-    So two requests alike, started one after the other on engines with equal load, run on different
-    engines: whichever engine is lost, it has one of every kind.
-    """
-    started, flights = [], already
+    """Start all, and wait until every one is with an engine and every stream flows."""
+    flights = fleet.flights()["active"] + sum(each.kind.flights for each in played)
     for each in played:
         group.create_task(each.play(client))
-        started.append(each)
-        flights += each.kind.flights
-        await asyncio.to_thread(fleet.wait_for_active, flights)
-    for each in started:
-        if each.kind.stream:
-            await each.under_way.wait()
-    early = [each.kind.name for each in started if each.ended]
+    await asyncio.to_thread(fleet.wait_for_active, flights)
+    await all_flow(played)
+
+
+async def all_flow(played: list[Played]) -> None:
+    """Wait until every stream has brought something more. Raises where one is over already."""
+    await asyncio.gather(*(each.more(UNDER_WAY_PARTS) for each in played if each.kind.stream))
+    early = [each.kind.name for each in played if each.ended]
     assert not early, f"too short to be met in mid-stream: {early}"
+
+
+@asynccontextmanager
+async def frozen(pid: int) -> AsyncIterator[None]:
+    """A process that stands still meanwhile: streams do not run out while one waits."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)

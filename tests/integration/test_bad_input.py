@@ -74,7 +74,7 @@ async def _play_among_bad_requests(fleet: Fleet, kinds: list) -> list[Played]:
         for each in played:
             group.create_task(each.play(client))
         for each in played:
-            await each.under_way.wait()
+            await each.more(1)
         await asyncio.gather(*(asyncio.to_thread(call.send, fleet.http) for call in BAD))
     return played
 

@@ -29,6 +29,8 @@ PR_SET_NAME = 15
         ("ray::HAProxyManager", Role.RAY),
         ("ray::ServeController.listen_for_change", Role.RAY),
         (RAYLET, Role.RAY),
+        ("ray-dashboard-NodeHead-0 (/bin/python -c from multiprocessing.forkserver", Role.RAY),
+        ("/bin/python -c from multiprocessing.forkserver (['ray', 'ray.dashboard'])", Role.RAY),
         ("/venv/ray/core/src/ray/gcs/gcs_server --log_dir=/tmp", Role.RAY),
         ("/bin/python -m vllm.entrypoints.openai.api_server --model /ray/m", Role.API_SERVER),
         ("/bin/python /bin/vllm serve demo", Role.API_SERVER),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 
 import pytest
 import zmq
@@ -16,6 +15,7 @@ from serve_app.wire import Hello, Kind, pack
 from tests.serve_app.builders import request
 from tests.serve_app.fake_core import HEARTBEAT, HostThread, continuation
 from tests.serve_app.front import DEADLINE_S, Front
+from tests.serve_app.waiting import wait_until
 
 PROMPT = [1, 2, 3]
 
@@ -240,11 +240,3 @@ def test_an_unreachable_engine_is_tried_until_it_answers(fleet):
     fleet.front.add(request("r", max_tokens=3))
     fleet.front.read_until_finished("r")
     assert fleet.front.finished["r"] == FinishReason.LENGTH
-
-
-def wait_until(condition) -> None:
-    """Poll a condition that another thread brings about; fails at the deadline."""
-    deadline_s = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline_s, "the condition did not come true"
-        time.sleep(0.01)

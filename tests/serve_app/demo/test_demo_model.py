@@ -1,10 +1,12 @@
-"""The committed demo model: its files, its tokenizer and template, its corpus split, and answers it must give exactly."""
+"""The committed demo model: corpus split, files, tokenizer, template, and answers it must give."""
 
 # ruff: noqa: RUF001 - Chinese examples use full-width punctuation on purpose
 
+import itertools
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -13,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve_app.demo import MODEL_PATH, corpus, lexicon, tool_calls
-from serve_app.demo.items import Item, is_held_out
+from serve_app.demo.items import Message, is_held_out
 
 SEEDS = st.integers(min_value=0, max_value=2**32)
 TASKS = st.sampled_from(sorted(corpus.TASKS))
 
+PASSAGE = "Tom put the ball in the kitchen. Mia left the hat in the garden."
 WEATHER_TOOL = {
     "type": "function",
     "function": {
@@ -66,8 +69,8 @@ def test_training_and_held_out_items_never_share_a_key(
     assert trained.key != held_out.key
 
 
-def test_no_training_document_contains_a_held_out_prompt_with_its_answer() -> None:
-    """Looks at the documents themselves, not at keys: raw texts and single exchanges as they are trained."""
+def test_no_training_document_holds_a_held_out_question_with_its_answer() -> None:
+    """Looks at the documents themselves, not at keys: raw texts and exchanges, as trained."""
     documents = corpus.training_documents(Random(7))
     trained: set[str] = set()
     for _ in range(3_000):
@@ -75,20 +78,23 @@ def test_no_training_document_contains_a_held_out_prompt_with_its_answer() -> No
         if isinstance(document, str):
             trained.add(document)
         else:
-            trained |= {
-                f"{before['content']}\n{after['content']}"
-                for before, after in zip(document.messages, document.messages[1:], strict=False)
-                if after["role"] == "assistant" and before["role"] == "user" and after["content"]
-            }
+            trained |= set(_exchanges(document.messages))
     for task in corpus.TASKS:
         for item in corpus.held_out_items(task, 50, seed=0):
-            assert _as_trained(item) not in trained
+            answered = (*item.messages, {"role": "assistant", "content": item.answer})
+            as_trained = item.prompt + item.answer if item.prompt else _exchanges(answered)[-1]
+            assert as_trained not in trained
 
 
-def _as_trained(item: Item) -> str:
-    if not item.messages:
-        return item.prompt + item.answer
-    return f"{item.messages[-1]['content']}\n{item.answer}"
+def _exchanges(messages: Sequence[Message]) -> list[str]:
+    """Every assistant turn with the message before it."""
+    texts: list[str] = []
+    for before, after in itertools.pairwise(messages):
+        if after["role"] == "assistant":
+            calls = [call["function"] for call in after.get("tool_calls", [])]
+            said = [tool_calls.render_call(**call) for call in calls] or [after["content"]]
+            texts.append(f"{before['content']}\n{said[0]}")
+    return texts
 
 
 @given(seed=SEEDS)
@@ -167,11 +173,12 @@ def test_common_chinese_characters_and_digits_are_single_tokens(tokenizer: Any) 
 
 
 def test_the_template_renders_a_whole_tool_conversation(tokenizer: Any) -> None:
-    call = {"name": "get_weather", "arguments": {"city": "北京"}}
+    function = {"name": "get_weather", "arguments": {"city": "北京"}}
+    call = {"id": "1", "type": "function", "function": function}
     messages = [
         {"role": "developer", "content": "Be short."},
         {"role": "user", "content": "weather?"},
-        {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function", "function": call}]},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "1", "content": "sunny"},
     ]  # fmt: skip
     text = tokenizer.apply_chat_template(
@@ -184,8 +191,8 @@ def test_the_template_renders_a_whole_tool_conversation(tokenizer: Any) -> None:
     )
     assert tail.endswith(
         "<|im_start|>user\nweather?<|im_end|>\n"
-        '<|im_start|>assistant\n<tool_call>\n{"name": "get_weather", "arguments": {"city": "北京"}}\n'
-        "</tool_call><|im_end|>\n"
+        "<|im_start|>assistant\n<tool_call>\n"
+        '{"name": "get_weather", "arguments": {"city": "北京"}}\n</tool_call><|im_end|>\n'
         "<|im_start|>user\n<tool_response>\nsunny\n</tool_response><|im_end|>\n"
         "<|im_start|>assistant\n"
     )
@@ -225,8 +232,8 @@ def test_raw_text_is_completed(tokenizer: Any, model: Any, prompt: str, answer: 
         ("What is 12 + 30?", "12 + 30 = 42"),
         ("What is 81 - 27?", "81 - 27 = 54"),
         ("Translate to Chinese: I like red apples.", "我喜欢红色的苹果。"),
-        ("Translate to English: 她在公园看见三只白色的狗。", "She sees three white dogs in the park."),
-        ("Tom put the ball in the kitchen. Mia left the hat in the garden. Where is the hat?", "The hat is in the garden."),
+        ("Translate to English: 我喜欢红色的苹果。", "I like red apples."),
+        (f"{PASSAGE} Where is the hat?", "The hat is in the garden."),
         ("Hello!", "Hello! How can I help you?"),
     ],
 )  # fmt: skip
@@ -246,8 +253,9 @@ def test_a_tool_is_called_and_its_result_is_used(tokenizer: Any, model: Any) -> 
     assert call == tool_calls.render_call("get_weather", {"city": "Paris"})
 
     function = {"name": "get_weather", "arguments": {"city": "Paris"}}
+    asked = {"type": "function", "function": function}
     messages += [
-        {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": function}]},
+        {"role": "assistant", "content": "", "tool_calls": [asked]},
         {"role": "tool", "content": '{"temperature": 21, "condition": "sunny"}'},
     ]  # fmt: skip
     answer = _chat(tokenizer, model, messages, tools=[WEATHER_TOOL])
