@@ -284,7 +284,6 @@ class ClusterSpec(_Spec):
     """Everything a cluster is started from."""
 
     models: tuple[ModelSpec, ...] = Field(
-        min_length=1,
         strict=False,  # YAML has lists, the spec holds a tuple
         description="The models served behind one endpoint. At least one; names are unique.",
     )
@@ -294,7 +293,9 @@ class ClusterSpec(_Spec):
 
     @field_validator("models")
     @classmethod
-    def _unique_names(cls, value: tuple[ModelSpec, ...]) -> tuple[ModelSpec, ...]:
+    def _some_with_unique_names(cls, value: tuple[ModelSpec, ...]) -> tuple[ModelSpec, ...]:
+        if not value:  # not min_length: pydantic counts only the valid ones, and would say both
+            raise ValueError("at least one model is needed")
         raise_all("models", _duplicates([m.name for m in value]))
         return value
 
@@ -361,6 +362,5 @@ def resolve_devices(spec: ClusterSpec, *, gpu_build: bool) -> ClusterSpec:
 
 def dump(spec: ClusterSpec) -> str:
     """YAML of the spec with every default filled in; `parse(yaml.safe_load(dump(s))) == s`."""
-    return yaml.safe_dump(
-        spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
-    )
+    # Other letters come out escaped: with allow_unicode, PyYAML loses U+0085.
+    return yaml.safe_dump(spec.model_dump(), sort_keys=False, width=100)

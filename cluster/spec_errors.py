@@ -95,7 +95,6 @@ _WORDING = {
     "less_than_equal": "{input} is above the maximum {le}",
     "string_pattern_mismatch": "{input} does not match {pattern}",
     "literal_error": "{input} is not one of {expected}",
-    "too_short": "at least {min_length} needed, {actual_length} given",
 }
 
 

@@ -28,8 +28,9 @@ class Role(StrEnum):
     API_SERVER = "API server"
     HAPROXY = "HAProxy"
     RAY = "Ray and Serve"
+    OTHER = "other"  # of the server
     CLIENT = "load client"
-    OTHER = "other"
+    REST = "rest of the machine"  # everything that is neither server nor client
 
 
 # First match wins. vLLM titles the core and its workers `VLLM::...`; Serve titles a replica
@@ -118,12 +119,11 @@ def cpu_s(pid: int) -> float:
 
 def switch_cpu_s(pid: int) -> float | None:
     """CPU seconds of the process's switch thread(s); None where none carries that name."""
-    tasks = Path("/proc", str(pid), "task").iterdir()
-    spent_ns = [
-        int((task / "schedstat").read_text().split()[0])
-        for task in tasks
-        if (task / "comm").read_text().startswith(SWITCH_THREAD)
-    ]
+    spent_ns: list[int] = []
+    for task in Path("/proc", str(pid), "task").iterdir():
+        with suppress(OSError):  # threads end while being read
+            if (task / "comm").read_text().startswith(SWITCH_THREAD):
+                spent_ns.append(int((task / "schedstat").read_text().split()[0]))
     return sum(spent_ns) / 1e9 if spent_ns else None
 
 
@@ -138,6 +138,12 @@ def read_meters(server: Iterable[Process]) -> dict[Meter, float]:
                 readings[Meter(Role.SWITCH, process.pid)] = switch_s
                 readings[Meter(role, process.pid)] -= switch_s
     return readings
+
+
+def machine_cpu_s() -> float:
+    """CPU seconds of the whole machine so far, what its hypervisor took away included; in ticks."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + times.irq + times.softirq + times.steal)
 
 
 def spent_s(before: Mapping[Meter, float], after: Mapping[Meter, float]) -> dict[Role, float]:

@@ -37,6 +37,16 @@ def build(args: dict[str, str]) -> Any:
     return application(spec)
 
 
+def app_from_environment() -> Any:
+    """The application of the spec that TOKENFLEET_SPEC names (default: the first example).
+
+    For `serve build`, which takes no arguments and starts nothing.
+    """
+    spec = _load({"spec": settings.spec_of_environment() or examples.DEFAULT})
+    engine_args.check(spec)
+    return application(spec)
+
+
 def _load(args: dict[str, str]) -> ClusterSpec:
     if unknown := args.keys() - {"spec", "port"}:
         raise SpecError([(name, "unknown argument; there are spec and port") for name in unknown])

@@ -7,7 +7,9 @@ names no model, or is no JSON at all, is vLLM's to refuse.
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from urllib.parse import parse_qs
 
 import msgspec
@@ -38,9 +40,8 @@ async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
         BodyTooLargeError: it is, or says it is, over `max_bytes`.
         ClientGoneError: the client left meanwhile.
     """
-    declared = Headers(scope=scope).get("content-length", "")
-    if declared.isdigit():
-        _check_size(int(declared), max_bytes)
+    with suppress(ValueError):  # a length that is no number is the HTTP server's to refuse
+        _check_size(int(Headers(scope=scope).get("content-length", "0")), max_bytes)
     chunks: list[bytes] = []
     size, more = 0, True
     while more:
@@ -85,12 +86,22 @@ async def named_model(scope: Scope, body: bytes) -> str | None:
     if not body:
         return None
     headers = Headers(scope=scope)
-    if headers.get("content-type", "").startswith("multipart/form-data"):
-        return await _model_of_form(headers, body)
-    try:
+    is_form = headers.get("content-type", "").lower().startswith("multipart/form-data")
+    name = await _model_of_form(headers, body) if is_form else _model_of_json(body)
+    return name or None  # to vLLM an empty name is none
+
+
+def _model_of_json(body: bytes) -> str | None:
+    # msgspec's errors and those of text that is no UTF-8 are ValueErrors.
+    with suppress(ValueError, RecursionError):
         return _decoder.decode(body).model
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
+    # vLLM's parser is Python's, which takes more: NaN, a byte order mark, half a surrogate pair.
+    with suppress(ValueError, RecursionError):
+        parsed = json.loads(body)
+        model = parsed.get("model") if isinstance(parsed, dict) else None
+        if isinstance(model, str) and model.encode():  # raises where it is half a surrogate pair
+            return model
+    return None
 
 
 async def _model_of_form(headers: Headers, body: bytes) -> str | None:

@@ -113,6 +113,9 @@ def _parser() -> _Parser:
 
 _ENGINE_KEYS = frozenset(f.name for f in fields(AsyncEngineArgs))
 _API_KEYS = frozenset(f.name for f in fields(FrontendArgs))
+_TEXT_KEYS = frozenset(
+    f.name for f in (*fields(AsyncEngineArgs), *fields(FrontendArgs)) if f.type in (str, str | None)
+)
 
 
 def _violations(
@@ -135,7 +138,7 @@ def _violation(key: str, value: Any) -> str | None:
         parsed = getattr(_parse({key: value}), key)
     except _COMPLAINTS as error:
         return _one_line(str(error))
-    if isinstance(parsed, str) and not isinstance(value, str):
+    if key in _TEXT_KEYS and not isinstance(value, str):
         return f"expects text, got {value!r}"  # a command line has only text, and would take it
     return _out_of_bounds(key, parsed)
 
@@ -166,15 +169,14 @@ def _bounds() -> dict[str, list[Any]]:
 def _parse(given: Mapping[str, Any]) -> argparse.Namespace:
     """vLLM's namespace with `given` set. Raises ValueError with vLLM's message."""
     parser = _parser()
-    argv, verbatim = [], {}
+    known = [key for key in given if parser.has(_option(key))]
+    args = vars(parser.parse_args([word for key in known for word in _argv(key, given[key])]))
     for key, value in given.items():
-        if parser.has(_option(key)):
-            argv += _argv(key, value)
-        else:
-            verbatim[key] = value  # fields that vLLM gives no option, such as mamba_config
-    args: argparse.Namespace = parser.parse_args(argv)
-    vars(args).update(verbatim)
-    return args
+        # Verbatim: fields that vLLM gives no option (mamba_config), and values that its command
+        # line would leave as text for a later stage to read (optimization_level).
+        if key not in known or (isinstance(args[key], str) and not isinstance(value, str)):
+            args[key] = value
+    return argparse.Namespace(**args)
 
 
 def _option(key: str) -> str:

@@ -67,7 +67,7 @@ class FleetLLM(AsyncLLM):
             log_stats=True,
             log_requests=False,
             stat_loggers=[prometheus_logger(registry)],
-            client_addresses=switch.front.for_vllm(),
+            client_addresses=switch.addresses.for_vllm(),
         )
 
     async def generate(

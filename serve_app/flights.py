@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from vllm.v1.engine import EngineCoreOutput, EngineCoreRequest
 from vllm.v1.outputs import LogprobsLists
 
-from cluster.failover import FailReason, RequestTraits, ResumeKind
+from cluster.failover import RequestTraits, ResumeKind
 from cluster.types import ReplicaId
 
 
@@ -117,16 +117,3 @@ def _without_head(logprobs: LogprobsLists, positions: int) -> LogprobsLists:
         logprobs.logprobs[positions:],
         logprobs.sampled_token_ranks[positions:],
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a flight ended in an error; `message` is for the client."""
-
-    reason: FailReason
-    message: str
-
-    @property
-    def retryable(self) -> bool:
-        """Whether the same request may well succeed a little later (503 rather than 500)."""
-        return self.reason in (FailReason.NO_ENGINE, FailReason.MAX_ATTEMPTS)

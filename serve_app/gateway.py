@@ -13,10 +13,11 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from prometheus_client import REGISTRY, generate_latest
+from prometheus_client import REGISTRY
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from ray import serve
 from ray.serve.handle import DeploymentHandle
+from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -29,6 +30,7 @@ from serve_app.errors import (
     UnknownModelError,
 )
 from serve_app.logs import configure_logging
+from serve_app.metrics import metrics_text
 from serve_app.model_app import ModelApp
 
 logger = logging.getLogger("tokenfleet.gateway")
@@ -121,8 +123,7 @@ class Shell:
     async def _metrics(self) -> Response:
         """This process's metrics and every model's; vLLM's carry a `model_name` label."""
         registries = [REGISTRY, *(model.registry for model in self._models.values())]
-        text = b"".join(generate_latest(registry) for registry in registries)
-        return Response(text, media_type=CONTENT_TYPE_LATEST)
+        return Response(metrics_text(registries), media_type=CONTENT_TYPE_LATEST)
 
     async def _list_models(self) -> Response:
         return JSONResponse({"object": "list", "data": await self._cards()})
@@ -156,8 +157,9 @@ def _with_retry_after(send: Send) -> Send:
 
     async def send_on(message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] == 503:
-            headers = [*message.get("headers", ()), (b"retry-after", b"%d" % RETRY_AFTER_S)]
-            message = {**message, "headers": headers}
+            headers = MutableHeaders(raw=list(message.get("headers", ())))
+            headers.setdefault("retry-after", str(RETRY_AFTER_S))
+            message = {**message, "headers": headers.raw}
         await send(message)
 
     return send_on

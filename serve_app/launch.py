@@ -153,8 +153,10 @@ def _probe(host: str, port: int) -> str | None:
         connection.request("GET", "/ready")
         response = connection.getresponse()
         body = response.read().decode(errors="replace")
-    except (OSError, HTTPException):
+    except ConnectionRefusedError:
         return "Ray and its ingress"
+    except (OSError, HTTPException):  # it listens, and is too busy starting to answer
+        return "the gateway"
     finally:
         connection.close()
     if response.status == HTTPStatus.OK:

@@ -14,6 +14,7 @@ from typing import Any
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from serve_app.reactor import Reactor
 from serve_app.wire import WIRE_VERSION, Frames, Hello, Kind, Ready, pack
 
 RECONNECT_AFTER_S = 0.25
@@ -40,19 +41,14 @@ class Heartbeat:
 
 
 class Link:
-    """`engine_id` at `endpoint`; `ready` once the host said so, `retry_at_s` while it is down.
-
-    `register` and `unregister` are called with each socket to poll.
-    """
+    """`engine_id` at `endpoint`; `ready` once the host said so, `retry_at_s` while it is down."""
 
     def __init__(
         self,
-        context: zmq.Context[zmq.Socket[bytes]],
+        reactor: Reactor,
         engine_id: str,
         endpoint: str,
         heartbeat: Heartbeat,
-        register: Callable[[zmq.Socket[bytes], Callable[[], None]], None],
-        unregister: Callable[[zmq.Socket[bytes]], None],
         on_message: Callable[[Link, Frames], None],
         on_lost: Callable[[Link], None],
     ) -> None:
@@ -60,8 +56,7 @@ class Link:
         self.ready: Ready | None = None
         self.life = 0  # counts connections
         self.retry_at_s: float | None = 0.0
-        self._context, self._heartbeat = context, heartbeat
-        self._register, self._unregister = register, unregister
+        self._reactor, self._heartbeat = reactor, heartbeat
         self._on_message, self._on_lost = on_message, on_lost
         self._socket: zmq.Socket[bytes] | None = None
         self._monitor: zmq.Socket[bytes] | None = None
@@ -70,7 +65,7 @@ class Link:
         """Open a new connection and say hello."""
         self.retry_at_s = None
         self.life += 1
-        socket = self._context.socket(zmq.DEALER)
+        socket = self._reactor.context.socket(zmq.DEALER)
         socket.setsockopt(zmq.IDENTITY, uuid.uuid4().bytes)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.SNDHWM, SEND_QUEUE_MESSAGES)
@@ -80,8 +75,8 @@ class Link:
         self._monitor = socket.get_monitor_socket(_LOST_EVENTS)
         socket.connect(self.endpoint)
         self._socket = socket
-        self._register(socket, self._receive)
-        self._register(self._monitor, self._watch)
+        self._reactor.register(socket, self._receive)
+        self._reactor.register(self._monitor, self._watch)
         self.send(pack(Kind.HELLO, Hello(WIRE_VERSION, switch_id)))
 
     def send(self, frames: Frames) -> bool:
@@ -99,7 +94,7 @@ class Link:
         self.ready = None
         for socket in (self._socket, self._monitor):
             if socket is not None:
-                self._unregister(socket)
+                self._reactor.unregister(socket)
         if self._socket is not None and self._monitor is not None:
             self._socket.disable_monitor()
             self._monitor.close(linger=0)

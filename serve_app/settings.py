@@ -45,3 +45,8 @@ def quiet_vllm() -> None:
 
 ENGINE_ERRORS_ENV = "TOKENFLEET_ENGINE_ERRORS"
 """Set by an engine host for the vLLM processes it starts: the file they write start failures to."""
+
+
+def spec_of_environment() -> str | None:
+    """The spec for `serve build`, which passes no arguments: $TOKENFLEET_SPEC, if set."""
+    return os.environ.get("TOKENFLEET_SPEC")

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -31,7 +30,8 @@ from cluster.failover import (
 from cluster.routing import Router
 from cluster.types import ReplicaId, ReplicaSnapshot, Rng
 from serve_app import resume
-from serve_app.flights import Failure, Flight, ReplayDivergedError
+from serve_app.failures import Failure, error_output
+from serve_app.flights import Flight, ReplayDivergedError
 from serve_app.utility_calls import UtilityCalls
 from serve_app.wire import Load, Ready, Result, Utility
 
@@ -298,14 +298,14 @@ class SwitchCore:
 
     def _fail(self, flight: Flight, reason: FailReason) -> None:
         """End the flight with an error that says why."""
-        failure = Failure(reason, _message(reason, flight, self._limits))
+        failure = Failure.of(reason, flight, self._limits)
         self.failures[flight.request.external_req_id or flight.request_id] = failure
         if len(self.failures) > REMEMBERED_FAILURES:
             self.failures.popitem(last=False)
         self._end(flight)
         self.counters.failed += 1
         logger.error("request %s failed: %s", flight.request_id, failure.message)
-        self._ports.outputs(EngineCoreOutputs(outputs=[_error_output(flight)]))
+        self._ports.outputs(EngineCoreOutputs(outputs=[error_output(flight)]))
 
     def _end(self, flight: Flight) -> None:
         """The one place where a flight ends."""
@@ -325,41 +325,3 @@ class SwitchCore:
 def _may_take(engine: Engine, flight: Flight) -> bool:
     """A stream never continues on other weights; one that has not begun may start anywhere."""
     return not flight.emitted or engine.ready.fingerprint == flight.fingerprint
-
-
-_MESSAGES: dict[FailReason, Callable[[Flight, FailoverLimits], str]] = {
-    FailReason.NO_ENGINE: lambda flight, limits: (
-        f"no engine of this model became available within {limits.hold_timeout_s:g} s; "
-        "try again later"
-    ),
-    FailReason.POISON: lambda flight, limits: (
-        f"engine_lost: {flight.deaths} engines died while they ran this request, "
-        "so it is not given to another"
-    ),
-    FailReason.MAX_ATTEMPTS: lambda flight, limits: (
-        f"the request was moved {flight.moves} times, the most that failover.max_attempts allows"
-    ),
-    FailReason.NOT_RESUMABLE: lambda flight, limits: (
-        f"engine_lost: its engine was lost after {len(flight.emitted)} tokens, and no engine here "
-        "can continue this kind of request exactly"
-    ),
-    FailReason.DIVERGED: lambda flight, limits: (
-        "engine_lost: another engine did not reproduce the tokens already sent, "
-        "so it may not continue the answer"
-    ),
-}
-
-
-def _message(reason: FailReason, flight: Flight, limits: FailoverLimits) -> str:
-    return _MESSAGES[reason](flight, limits)
-
-
-def _error_output(flight: Flight) -> EngineCoreOutput:
-    output = EngineCoreOutput(
-        request_id=flight.request_id, new_token_ids=[], finish_reason=FinishReason.ERROR
-    )
-    if flight.request.pooling_params is not None:
-        # The only error an API server accepts for a pooling request is vLLM's own retryable one,
-        # which a non-empty list here stands for; `serve_app.model_app` puts our message in.
-        output.mm_cache_miss_hashes = [flight.request_id]
-    return output

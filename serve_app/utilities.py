@@ -57,7 +57,8 @@ _RULES: dict[str, UtilityRule] = {
     "remove_lora": UtilityRule(reduce=any, clears=("lora {0}", "pin {0}")),
     "list_loras": UtilityRule(reduce=shared),
     "sleep": UtilityRule(journal="sleep"),
-    "wake_up": UtilityRule(reduce=all, clears=("sleep",)),
+    # A full wake-up resumes the scheduler too, whoever paused it.
+    "wake_up": UtilityRule(reduce=all, clears=("sleep", "pause")),
     "is_sleeping": UtilityRule(reduce=all),
     "pause_scheduler": UtilityRule(journal="pause"),
     "resume_scheduler": UtilityRule(clears=("pause",)),
@@ -88,9 +89,8 @@ class Journal:
         for template in rule.clears:
             self.calls.pop(_key(template, args), None)
         if rule.journal is not None:
-            key = _key(rule.journal, args)
-            self.calls.pop(key, None)  # to the end: order is the order of the last change
-            self.calls[key] = (method, args)
+            # In place of an earlier one: what was built on it (a pinned adapter) still follows.
+            self.calls[_key(rule.journal, args)] = (method, args)
 
     @property
     def holds_requests(self) -> bool:

@@ -52,10 +52,15 @@ class UtilityCalls:
         self._send(_Call(call_id, method, args, now_s), engines)
 
     def engine_joined(self, engine_id: ReplicaId, engines: Collection[ReplicaId]) -> None:
-        """Bring a new engine to the state the others are in, then give it what was held."""
+        """Bring a new engine to the state the others are in or are getting into, then give it what
+        was held."""
         for method, args in self.journal:
             # Its answer is not awaited by anyone: the call id is not registered.
             self._ask(engine_id, Utility(self._new_id(), method, args))
+        for our_id, call in self._calls.items():
+            if rule_of(call.method).scope is Scope.ALL:
+                call.waiting_for.add(engine_id)
+                self._ask(engine_id, Utility(our_id, call.method, call.args))
         held, self._held = self._held, []
         for call in held:
             self._send(call, engines)

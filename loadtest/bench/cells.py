@@ -16,7 +16,7 @@ import uvloop
 
 from loadtest.client import Endpoint, Stream
 from loadtest.metrics import RequestSample
-from loadtest.procstat import Process, Role, read_meters, spent_s
+from loadtest.procstat import Process, Role, machine_cpu_s, read_meters, spent_s
 from loadtest.reply import RawReply, sample_of
 
 
@@ -33,7 +33,28 @@ class Load:
 class CellResult:
     samples: list[RequestSample]  # stream by stream, each in the order sent
     window_s: float
-    cpu_s: Mapping[Role, float]
+    cpu_s: Mapping[Role, float]  # the server's roles, CLIENT and REST
+
+
+class Window:
+    """Time and CPU from construction to `close`."""
+
+    def __init__(self, server: Sequence[Process]) -> None:
+        self._server = server
+        self._meters = read_meters(server)
+        self._at_start = self._totals()
+
+    def close(self) -> tuple[float, dict[Role, float]]:
+        """The window's length and CPU seconds by role."""
+        passed = zip(self._at_start, self._totals(), strict=True)
+        window_s, client_s, machine_s = (after - before for before, after in passed)
+        cpu_s = spent_s(self._meters, read_meters(self._server))
+        rest_s = machine_s - client_s - sum(cpu_s.values())
+        return window_s, cpu_s | {Role.CLIENT: client_s, Role.REST: rest_s}
+
+    @staticmethod
+    def _totals() -> tuple[float, float, float]:
+        return time.monotonic(), time.process_time(), machine_cpu_s()
 
 
 def run_cell(endpoint: Endpoint, load: Load, server: Sequence[Process]) -> CellResult:
@@ -49,11 +70,9 @@ async def _run(
     streams = [Stream(endpoint) for _ in load.requests]
     await _drive(streams, [[request] for request in load.warm_up], load.timeout_s)
     with _no_garbage_collection():
-        started_s, client_s, meters = time.monotonic(), time.process_time(), read_meters(server)
+        window = Window(server)
         replies = await _drive(streams, load.requests, load.timeout_s)
-        cpu_s = spent_s(meters, read_meters(server))
-        cpu_s[Role.CLIENT] = time.process_time() - client_s
-        window_s = time.monotonic() - started_s
+        window_s, cpu_s = window.close()
     for stream in streams:
         stream.close()
     return replies, window_s, cpu_s

@@ -45,7 +45,7 @@ class CellRow:
     streams: int
     side: Side
     window_s: float
-    cpu_s: dict[str, float]  # by role, `load client` (this process) included
+    cpu_s: dict[str, float]  # by role: the server's, `load client` and `rest of the machine`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

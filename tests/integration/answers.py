@@ -47,13 +47,14 @@ class Answer:
     """A whole answer: its choices by index, and what it cost."""
 
     choices: dict[int, Choice] = field(default_factory=dict)
-    usage: dict[str, Any] | None = None
+    usage: dict[str, int] | None = None
 
     def add(self, part: dict[str, Any]) -> None:
         """A response, or the next chunk of a stream."""
         for piece in part["choices"]:
             self.choices.setdefault(piece["index"], Choice()).add(piece)
-        self.usage = part.get("usage") or self.usage
+        if usage := part.get("usage"):
+            self.usage = {name: count for name, count in usage.items() if count is not None}
 
 
 def folded(parts: Iterable[dict[str, Any]]) -> Answer:

@@ -37,7 +37,8 @@ def schema(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def tool(parameters: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "function", "function": {"name": "f", "parameters": parameters}}
+    function = {"name": "f", "parameters": parameters, "strict": True}
+    return {"type": "function", "function": function}
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ BAD = (
     post("/v1/embeddings", 404, input="Hello"),
     post("/score", 404, text_1="a", text_2="b"),
     post("/v1/nothing", 404),
-    get("/v1/chat/completions", 405),
+    get("/v1/chat/completions?model=demo", 405),
     post("/tokenize", 400),
     post("/detokenize", 400, tokens="x"),
     post("/v1/responses", 400),

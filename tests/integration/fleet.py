@@ -125,7 +125,7 @@ class Fleet:
         return self.row(model)["flights"]
 
     def wait_for_engines(self, count: int = 2, model: str = "demo") -> None:
-        """Until so many engines are ready: all, or what a kill has left, or after its replacement."""
+        """Until so many engines are ready: what a kill has left, or all when it is replaced."""
         until(
             lambda: len(self.engines(model)) == count,
             within_s=READY_WITHIN_S,

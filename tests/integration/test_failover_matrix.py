@@ -67,7 +67,7 @@ async def _kill_amid(fleet: Fleet, kinds: list[Kind], victim: str) -> Outcome:
         killed_at_s,
         after["moved"] - before["moved"],
         after["failed"] - before["failed"],
-        sum(processes.values(), []),
+        [*processes["host"], *processes["EngineCore"], *processes["Worker"]],
     )
 
 

@@ -94,11 +94,7 @@ def test_a_request_is_refused_when_the_last_engine_has_left(
             membership.publish("demo", {})
             return await http.post("/v1/completions", json={**BODY, "stream": stream})
 
-    response = asyncio.run(scenario())
-    if stream:
-        assert_ends_with_a_503(response)
-    else:
-        assert_says_try_again(response)
+    assert_says_try_again(asyncio.run(scenario()))
 
 
 def test_a_stream_whose_engine_is_not_replaced_ends_with_the_reason(spec: ClusterSpec) -> None:
@@ -108,7 +104,7 @@ def test_a_stream_whose_engine_is_not_replaced_ends_with_the_reason(spec: Cluste
             request = asyncio.create_task(
                 http.post("/v1/completions", json={**BODY, "stream": True})
             )
-            while engine.core.allowed_steps() != 0:
+            while not any(len(tokens) == 3 for _, tokens in engine.core.running.values()):
                 await asyncio.sleep(0)
             engine.kill()
             return await request

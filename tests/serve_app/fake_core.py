@@ -50,6 +50,7 @@ class FakeCore:
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
         self.answers: dict[str, Any] = {"get_supported_tasks": ["generate"]}
         self.dead = False
+        self.steps = 0
         self._allowed = steps_allowed
         self._wake = asyncio.Event()
 
@@ -92,6 +93,7 @@ class FakeCore:
         return self._step()
 
     def _step(self) -> EngineCoreOutputs:
+        self.steps += 1
         outputs = [self._token(*entry) for entry in list(self.running.values())]
         stats = SchedulerStats(num_running_reqs=len(self.running), kv_cache_usage=0.25)
         return EngineCoreOutputs(outputs=outputs, scheduler_stats=stats)
@@ -114,10 +116,14 @@ class FakeCore:
 
 
 class HostThread:
-    """A real engine host over a fake core, on an event loop of its own thread."""
+    """A real engine host over a fake core, on an event loop of its own thread.
 
-    def __init__(self, engine_id: str, **core: Any) -> None:
+    `core_ready` is the core's ready message, for API servers that read it.
+    """
+
+    def __init__(self, engine_id: str, *, core_ready: bytes | None = None, **core: Any) -> None:
         self.engine_id = engine_id
+        self._core_ready = core_ready or b"ready of " + engine_id.encode()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -131,7 +137,7 @@ class HostThread:
             node="node",
             fingerprint="weights",
             can_replay=True,
-            core_ready=b"ready of " + self.engine_id.encode(),
+            core_ready=self._core_ready,
         )
         host = EngineHost(self.core, identity, HEARTBEAT)
         host.start("127.0.0.1")

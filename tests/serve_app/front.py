@@ -9,7 +9,7 @@ import zmq
 from vllm.v1.engine import EngineCoreOutputs, EngineCoreRequest, EngineCoreRequestType
 from vllm.v1.serial_utils import MsgpackDecoder, MsgpackEncoder
 
-from serve_app.switch import FRONT_IDENTITY, FrontAddresses
+from serve_app.front_port import FRONT_IDENTITY, FrontAddresses
 
 DEADLINE_S = 10.0
 

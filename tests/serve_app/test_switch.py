@@ -31,7 +31,7 @@ class Fleet:
             limits=FailoverLimits(hold_timeout_s=30.0),
             heartbeat=HEARTBEAT,
         )
-        self.front = Front(self.switch.front)
+        self.front = Front(self.switch.addresses)
 
     def start(self, *engine_ids: str, **core) -> None:
         for engine_id in engine_ids:

@@ -179,15 +179,11 @@ def malformed(*frames):
         pytest.param([b"H", b"\x92\x01"], "not a Hello", id="a body that is cut off"),
         pytest.param([b"H", b"\x92\xa1x\xa1x"], "Expected `int`", id="a field of another type"),
         pytest.param([b"H", b"\x92\x01\xa1\xff"], "not a Hello", id="text that is no UTF-8"),
-        pytest.param([b"S", b"\x90"], "", id="outputs of no fields are their defaults"),
         pytest.param([b"A", b"\x90"], "not a EngineCoreRequest", id="a request of no fields"),
     ],
 )
 def test_a_malformed_message_is_told_apart(frames, complaint):
-    if not complaint:
-        assert isinstance(decode(frames), EngineCoreOutputs)
-    else:
-        assert complaint in malformed(*frames)
+    assert complaint in malformed(*frames)
 
 
 def test_a_body_nested_without_end_is_malformed():
@@ -243,7 +239,7 @@ def survives(frames) -> None:
     assert isinstance(value, types[kind_of(frames)])
 
 
-@settings(NOT_HURRIED, max_examples=400)
+@settings(NOT_HURRIED, max_examples=300)
 @given(frames_of_anything)
 def test_arbitrary_frames_are_decoded_or_refused(frames):
     survives(frames)
@@ -258,7 +254,7 @@ VALID = [
 ]
 
 
-@settings(NOT_HURRIED, max_examples=400)
+@settings(NOT_HURRIED, max_examples=300)
 @given(st.sampled_from(VALID), st.data())
 def test_damaged_messages_are_decoded_or_refused(frames, data):
     damaged = [bytearray(frame) for frame in frames]

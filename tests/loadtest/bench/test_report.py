@@ -38,13 +38,13 @@ def test_cpu_is_per_1000_output_tokens_and_the_client_stays_apart() -> None:
     rows = [
         RUN,
         *cell("bare", sample(), API_server=0.3, engine_core=0.6, load_client=0.03, other=0.0),
-        *cell("fleet", sample(), gateway=0.36, engine_core=0.6, load_client=0.03),
+        *cell("fleet", sample(), gateway=0.36, engine_core=0.6, rest_of_the_machine=9.0),
     ]
     lines = lines_of(rows)
     assert lines["engine core"] == ["200.0000", "200.0000"]
     assert lines["API server"] == ["100.0000", "-"]
     assert lines["gateway"] == ["-", "120.0000"]
-    assert lines["all but the load client"] == ["300.0000", "320.0000"]
+    assert lines["whole server"] == ["300.0000", "320.0000"]
     assert "other" not in lines
 
 
@@ -65,7 +65,7 @@ def test_a_side_where_all_failed_has_no_numbers() -> None:
 
 def test_a_pair_that_lacks_a_side_is_left_out() -> None:
     text = render([*PAIRS, *cell("bare", sample(), pair=2)])
-    assert "### 1 stream, 2 pairs" in text
+    assert "### 1 streams, 2 pairs" in text
 
 
 def test_replies_are_compared_by_index() -> None:
@@ -95,6 +95,21 @@ def test_idle_cpu_is_in_cores() -> None:
 
 def test_the_client_says_what_it_cost() -> None:
     text = render([RUN, *cell("bare", sample(), load_client=0.00003)])
-    assert "Load client: 10.0 (10.0 to 10.0) µs CPU a chunk, at most 0.00 of one core" in text
-    assert "not the bottleneck" in text
+    assert "Load client: 10.0 (10.0 to 10.0) µs CPU a chunk, at most 0.00 of one core: not" in text
     assert "**client-limited**" in render([RUN, *cell("bare", sample(), load_client=0.6)])
+
+
+def test_a_run_beside_other_work_is_marked() -> None:
+    for rest_s, verdict in ((0.1, ": quiet."), (0.5, ": **disturbed**.")):
+        load = {"load_client": 0.01, "rest_of_the_machine": rest_s}
+        assert verdict in render([RUN, *cell("bare", sample(), **load)])
+
+
+def test_the_summary_has_a_line_per_concurrency() -> None:
+    rows = [*PAIRS, *cell("bare", sample(), streams=8), *cell("fleet", sample(), streams=8)]
+    lines = lines_of(rows)
+    assert lines["1"][:5] == [
+        *("150", "135", "0.900 (0.800 to 1.000)"),
+        *("+2.50 (+0.00 to +5.00)", "+0.00 (+0.00 to +0.00)"),
+    ]
+    assert lines["8"][:3] == ["150", "150", "1.000 (1.000 to 1.000)"]

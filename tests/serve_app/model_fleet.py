@@ -1,0 +1,106 @@
+"""A gateway's models for real (vLLM's own apps over switches), with fake engines under them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+from vllm.v1.engine import EngineCoreReadyResponse
+
+from cluster import spec as cluster_spec
+from serve_app import membership
+from serve_app.gateway import Shell
+from serve_app.model_app import ModelApp
+from tests.serve_app.asgi_call import AsgiCall
+from tests.serve_app.fake_core import HostThread
+from tests.serve_app.waiting import eventually
+
+CHAT = "/v1/chat/completions"
+BUILD_DEADLINE_S = 120.0
+
+
+def core_ready(max_model_len: int) -> bytes:
+    """What an engine core of the demo model says when it is ready."""
+    return msgspec.msgpack.encode(
+        EngineCoreReadyResponse(
+            max_model_len=max_model_len,
+            num_gpu_blocks=1000,
+            block_size=32,
+            dp_stats_address=None,
+            dtype="float32",
+            vllm_version="",
+            world_size=1,
+            data_parallel_size=1,
+            tensor_parallel_size=1,
+            pipeline_parallel_size=1,
+            decode_context_parallel_size=1,
+            data_parallel_rank=0,
+            max_num_seqs=128,
+            max_num_batched_tokens=2048,
+            instance_id="fake",
+            supports_lora=False,
+            max_loras=0,
+        )
+    )
+
+
+class ModelFleet:
+    """The models of a spec behind a Shell; engines come and go per test."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        parsed = cluster_spec.parse(spec)
+        self.models = {model.name: ModelApp(parsed, model) for model in parsed.models}
+        self.shell = Shell(self.models, max_body_bytes=1_000_000)
+        self._hosts: dict[str, list[HostThread]] = {name: [] for name in self.models}
+        self._names = 0
+        self._tasks = [asyncio.ensure_future(model.run()) for model in self.models.values()]
+
+    async def start(self, model: str, count: int = 1, **core: Any) -> list[HostThread]:
+        """New engines of a model, ready when this returns."""
+        hosts = [self._host(model, **core) for _ in range(count)]
+        self._hosts[model] += hosts
+        await self._announce(model)
+        return hosts
+
+    def _host(self, model: str, **core: Any) -> HostThread:
+        self._names += 1
+        ready = core_ready({"demo": 2048, "short": 512}[model])
+        return HostThread(f"{model}-{self._names}", core_ready=ready, **core)
+
+    async def remove(self, model: str, *hosts: HostThread) -> None:
+        """Serve no longer lists these (default: any); their processes end."""
+        gone = list(hosts or self._hosts[model])
+        self._hosts[model] = [host for host in self._hosts[model] if host not in gone]
+        await self._announce(model)
+        for host in gone:
+            await asyncio.to_thread(host.close)
+
+    async def _announce(self, model: str) -> None:
+        hosts = self._hosts[model]
+        membership.publish(model, {host.engine_id: host.endpoint for host in hosts})
+        switch = self.models[model].switch
+        await eventually(lambda: switch.ready_engines() == len(hosts))
+
+    async def built(self) -> None:
+        """Every model's app is there."""
+        models = self.models.values()
+        await eventually(lambda: all(m.app is not None for m in models), BUILD_DEADLINE_S)
+
+    def running(self, model: str) -> HostThread:
+        """The engine that has the (only) request."""
+        (host,) = [host for host in self._hosts[model] if host.core.running]
+        return host
+
+    def chat(self, model: str = "demo", **request: Any) -> AsgiCall:
+        """A chat completion, through the Shell; streamed unless told otherwise."""
+        messages = [{"role": "user", "content": "hello"}]
+        body = {"model": model, "messages": messages, "temperature": 0, "max_tokens": 20}
+        return AsgiCall(self.shell, CHAT, {**body, "stream": True, **request})
+
+    async def close(self) -> None:
+        for model in self.models:
+            await self.remove(model)
+            await self.models[model].close()
+        for task in self._tasks:
+            await task

@@ -1,0 +1,96 @@
+"""Stand-ins for `ModelApp` under a Shell: tiny ASGI apps that say which model they are."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from serve_app.errors import GatewayError
+from serve_app.gateway import Shell
+
+LIMIT = 1000  # bytes of a body
+
+
+@dataclass
+class StubSwitch:
+    engines: int
+
+    def ready_engines(self) -> int:
+        return self.engines
+
+    def snapshot(self) -> dict[str, Any]:
+        rows = [{"id": f"engine-{index}"} for index in range(self.engines)]
+        return {"engines": rows, "flights": {"active": 0, "moved": 0, "failed": 0}}
+
+
+@dataclass
+class StubModel:
+    """Serves `name` and its `adapters`; `refusal` is raised instead of giving the app."""
+
+    name: str
+    engines: int = 1
+    adapters: tuple[str, ...] = ()
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    refusal: GatewayError | None = None
+    failure: str | None = None
+
+    def __post_init__(self) -> None:
+        self.switch = StubSwitch(self.engines)
+        self.registry = CollectorRegistry()
+        self._app = Starlette(
+            routes=[
+                Route("/{path:path}", self._answer, methods=["GET", "POST", "DELETE", "HEAD"]),
+                WebSocketRoute("/{path:path}", self._talk),
+            ]
+        )
+
+    @property
+    def ready(self) -> bool:
+        return self.switch.engines > 0
+
+    def serves(self, name: str) -> bool:
+        return name in (self.name, *self.adapters)
+
+    async def ready_app(self) -> Starlette:
+        if self.refusal is not None:
+            raise self.refusal
+        return self._app
+
+    async def model_cards(self) -> list[dict[str, Any]]:
+        return [{"id": name, "object": "model"} for name in (self.name, *self.adapters)]
+
+    async def _answer(self, request: Request) -> Response:
+        body = (await request.body()).decode("latin-1")
+        answer = {"answered_by": self.name, "path": request.url.path, "body": body}
+        return JSONResponse(answer, self.status, self.headers)
+
+    async def _talk(self, socket: WebSocket) -> None:
+        await socket.accept()
+        await socket.send_text(self.name)
+        await socket.close()
+
+
+def shell(*models: Any) -> Shell:
+    return Shell({model.name: model for model in models}, LIMIT)
+
+
+async def send(app: Shell, method: str, path: str, **request: Any) -> httpx.Response:
+    """One request to the app, in this process."""
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        return await client.request(method, path, **request)
+
+
+def ask(app: Shell, method: str, path: str, **request: Any) -> httpx.Response:
+    """The same from synchronous code."""
+    return asyncio.run(send(app, method, path, **request))

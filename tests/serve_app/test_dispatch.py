@@ -1,0 +1,211 @@
+"""Reading a request's body once, within the limit, and finding the model it names."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from serve_app.dispatch import ClientGoneError, named_model, read_body, replayed
+from serve_app.errors import BodyTooLargeError
+
+LIMIT = 100
+GONE = {"type": "http.disconnect"}
+
+
+def scope(query: str = "", **headers: str) -> dict:
+    """An ASGI scope; header names with `_` for `-`."""
+    raw = [(n.replace("_", "-").encode(), v.encode("latin-1")) for n, v in headers.items()]
+    return {"type": "http", "method": "POST", "query_string": query.encode(), "headers": raw}
+
+
+class Client:
+    """The `receive` of a client that sends these chunks, then hangs up."""
+
+    def __init__(self, *chunks: bytes, leaves_early: bool = False) -> None:
+        last = len(chunks) - 1
+        self._messages = [
+            {"type": "http.request", "body": c, "more_body": i < last or leaves_early}
+            for i, c in enumerate(chunks)
+        ]
+        self.read = 0
+
+    async def __call__(self) -> dict:
+        if self.read == len(self._messages):
+            return GONE
+        self.read += 1
+        return self._messages[self.read - 1]
+
+
+def body_of(client: Client, **headers: str) -> bytes:
+    return asyncio.run(read_body(scope(**headers), client, LIMIT))
+
+
+@pytest.mark.parametrize(
+    ("chunks", "headers"),
+    [
+        pytest.param([b""], {}, id="empty"),
+        pytest.param([b"x" * 100], {"content_length": "100"}, id="just at the limit"),
+        pytest.param([b"a" * 60, b"", b"b" * 40], {}, id="in chunks, without a length"),
+        pytest.param([b"abc"], {"content_length": "abc"}, id="a length that is no number"),
+        pytest.param([b"abc"], {"content_length": "\xb2"}, id="a digit that is no number"),
+        pytest.param([b"abc"], {"content_length": "9" * 5000}, id="a length beyond reason"),
+    ],
+)
+def test_a_body_within_the_limit_is_read_whole(chunks, headers):
+    assert body_of(Client(*chunks), **headers) == b"".join(chunks)
+
+
+def test_a_body_that_says_it_is_too_large_is_refused_unread():
+    client = Client(b"x" * 60, b"x" * 60)
+    with pytest.raises(BodyTooLargeError, match="at most 100 are accepted"):
+        body_of(client, content_length="120")
+    assert client.read == 0
+
+
+@pytest.mark.parametrize("headers", [{}, {"content_length": "50"}], ids=["chunked", "it lied"])
+def test_a_body_that_grows_too_large_is_refused_as_soon_as_it_does(headers):
+    client = Client(b"x" * 60, b"x" * 60, b"x" * 60)
+    with pytest.raises(BodyTooLargeError):
+        body_of(client, **headers)
+    assert client.read == 2
+
+
+@pytest.mark.parametrize("chunks", [[], [b"half"]], ids=["before the body", "inside the body"])
+def test_a_client_that_leaves_is_told_from_one_that_is_done(chunks):
+    with pytest.raises(ClientGoneError):
+        body_of(Client(*chunks, leaves_early=True))
+
+
+def test_the_body_can_be_read_again_and_then_the_disconnect():
+    async def read_twice() -> list[dict]:
+        client = Client(b"ab", b"cd")
+        body = await read_body(scope(), client, LIMIT)
+        again = replayed(body, client)
+        return [await again(), await again(), await again()]
+
+    whole = {"type": "http.request", "body": b"abcd", "more_body": False}
+    assert asyncio.run(read_twice()) == [whole, GONE, GONE]
+
+
+def model_of(body: bytes, query: str = "", **headers: str) -> str | None:
+    return asyncio.run(named_model(scope(query, **headers), body))
+
+
+@pytest.mark.parametrize(
+    ("body", "model"),
+    [
+        pytest.param(b'{"messages": [], "model": "demo"}', "demo", id="where it stands is free"),
+        pytest.param('{"model": "今天"}'.encode(), "今天", id="any script"),
+        pytest.param(b'{"model": "a\\/b"}', "a/b", id="escaped"),
+        pytest.param(b'{"model": "x", "model": "demo"}', "demo", id="the last of two, as vLLM"),
+        pytest.param(b'{"model": "demo", "temperature": NaN}', "demo", id="NaN"),
+        pytest.param(b'{"text": "\\ud83d", "model": "demo"}', "demo", id="half a surrogate pair"),
+        pytest.param(b'\xef\xbb\xbf{"model": "demo"}', "demo", id="a byte order mark"),
+        pytest.param(b'{"messages": []}', None, id="no model"),
+        pytest.param(b'{"model": null}', None, id="null"),
+        pytest.param(b'{"model": ""}', None, id="an empty name"),
+        pytest.param(b'{"model": 5}', None, id="a number"),
+        pytest.param(b'{"model": ["demo"]}', None, id="a list"),
+        pytest.param(b'{"model": "\\ud83d"}', None, id="a name that is no text"),
+        pytest.param(b'["model", "demo"]', None, id="no object"),
+        pytest.param(b'{"model": "demo"', None, id="JSON that is cut off"),
+        pytest.param(b"model=demo", None, id="no JSON"),
+        pytest.param(b"\xff\xfe", None, id="no text"),
+        pytest.param(b'{"a": ' + b"[" * 100_000, None, id="nested without end"),
+        pytest.param(b"", None, id="no body"),
+    ],
+)
+def test_the_model_of_a_json_body(body, model):
+    assert model_of(body) == model
+
+
+@pytest.mark.parametrize(
+    ("query", "model"),
+    [
+        ("model=demo", "demo"),
+        ("a=1&model=meta-llama%2FLlama&model=x", "meta-llama/Llama"),
+        ("model=", None),
+        ("model", None),
+        ("models=demo", None),
+        ("model=%ff", "\N{REPLACEMENT CHARACTER}"),
+    ],
+)
+def test_the_model_of_a_query(query, model):
+    assert model_of(b"", query) == model
+
+
+def test_the_query_is_asked_first():
+    assert model_of(b'{"model": "body"}', "model=query") == "query"
+
+
+BOUNDARY = "frontier"
+FORM = {"content_type": f"multipart/form-data; boundary={BOUNDARY}"}
+
+
+def part(content: str, **disposition: str) -> str:
+    fields = "".join(f'; {name}="{value}"' for name, value in disposition.items())
+    return f"--{BOUNDARY}\r\nContent-Disposition: form-data{fields}\r\n\r\n{content}\r\n"
+
+
+def form(*parts: str) -> bytes:
+    return f"{''.join(parts)}--{BOUNDARY}--\r\n".encode()
+
+
+AUDIO = part("RIFF....", name="file", filename="a.wav")
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "model"),
+    [
+        pytest.param(form(AUDIO, part("demo", name="model")), FORM, "demo", id="beside a file"),
+        pytest.param(
+            form(part("demo", name="model")),
+            {"content_type": f"Multipart/Form-Data; boundary={BOUNDARY}"},
+            "demo",
+            id="the type in capitals",
+        ),
+        pytest.param(form(AUDIO), FORM, None, id="no model"),
+        pytest.param(
+            form(part("demo", name="model", filename="m")), FORM, None, id="the model is a file"
+        ),
+        pytest.param(form(AUDIO), {"content_type": "multipart/form-data"}, None, id="no boundary"),
+        pytest.param(b"--frontier\r\nnonsense", FORM, None, id="no form"),
+        pytest.param(
+            form(part("demo", name="model"))[:-20], FORM, None, id="a form that is cut off"
+        ),
+        pytest.param(form(part("x" * 2_000_000, name="text")), FORM, None, id="too large a field"),
+    ],
+)
+def test_the_model_of_a_form(body, headers, model):
+    assert model_of(body, **headers) == model
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None)
+@example({"model": ""}, True)
+@given(st.dictionaries(st.sampled_from(["model", "messages", "n"]), json_values), st.booleans())
+def test_what_vllm_reads_is_what_is_dispatched_by(request, ascii_only):
+    """The oracle: vLLM reads bodies with Python's own parser."""
+    body = json.dumps(request, ensure_ascii=ascii_only).encode()
+    read = json.loads(body).get("model")
+    assert model_of(body) == (read if isinstance(read, str) and read else None)
+
+
+@settings(deadline=None)
+@given(st.binary(), st.binary(max_size=20), st.booleans())
+def test_arbitrary_bytes_name_a_model_or_none(body, query, as_form):
+    headers = FORM if as_form else {}
+    framed = form(body.decode("latin-1")) if as_form else body
+    given_scope = {**scope(**headers), "query_string": query}
+    model = asyncio.run(named_model(given_scope, framed))
+    assert model is None or isinstance(model, str)

@@ -1,0 +1,260 @@
+"""vLLM's real API server over a switch and fake engines: two models in one process.
+
+Building the apps takes seconds, so they are built once; engines come and go with every test, as
+they may in life.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from prometheus_client import generate_latest
+
+from cluster import spec as cluster_spec
+from serve_app.errors import RETRY_AFTER_S, ModelFailedError, UnknownModelError
+from serve_app.model_app import ModelApp
+from tests.serve_app.asgi_call import AsgiCall
+from tests.serve_app.fake_core import HostThread
+from tests.serve_app.model_fleet import CHAT, ModelFleet, core_ready
+from tests.serve_app.stub_models import send
+from tests.serve_app.test_metrics import comments, samples
+from tests.serve_app.waiting import eventually
+
+pytestmark = pytest.mark.anyio
+
+SPEC = {
+    "models": [
+        {"name": "demo", "source": "demo"},
+        {"name": "short", "source": "demo", "engine": {"max_model_len": 512}},
+    ],
+    "failover": {"hold_timeout_s": 1.0},
+}
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def built():
+    fleet = ModelFleet(SPEC)
+    for model in fleet.models:
+        await fleet.start(model)
+    await fleet.built()
+    for model in fleet.models:
+        await fleet.remove(model)
+    yield fleet
+    await fleet.close()
+
+
+@pytest.fixture
+async def fleet(built):
+    yield built
+    for model in built.models:
+        await built.remove(model)
+
+
+async def undisturbed(fleet, **request) -> str:
+    """What a request is answered when nothing happens."""
+    (host,) = await fleet.start("demo")
+    call = await fleet.chat(**request).finish()
+    await fleet.remove("demo", host)
+    return call.text
+
+
+def let_go(*hosts: HostThread) -> None:
+    for host in hosts:
+        host.call(lambda host=host: host.core.allow(None))
+
+
+async def test_a_chat_is_streamed_as_the_engine_steps(fleet):
+    (host,) = await fleet.start("demo", steps_allowed=1)
+    call = fleet.chat()
+    await call.events(2)  # the role, then the first token, while the engine has no other
+    assert host.core.running
+    let_go(host)
+    await call.finish()
+    assert call.status == 200
+    assert call.headers["content-type"].startswith("text/event-stream")
+    assert call.chunks[-1]["choices"][0]["finish_reason"] == "length"
+
+
+async def test_streamed_or_whole_the_text_is_the_same(fleet):
+    streamed = await undisturbed(fleet)
+    assert streamed
+    assert await undisturbed(fleet, stream=False) == streamed
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        pytest.param({}, id="prefill"),
+        pytest.param({"presence_penalty": 0.5}, id="replay"),
+        pytest.param({"temperature": 1, "seed": 7}, id="seeded"),
+    ],
+)
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
+async def test_a_killed_engine_does_not_show_in_the_answer(fleet, sampling, stream):
+    expected = await undisturbed(fleet, **sampling)
+    hosts = await fleet.start("demo", 2, steps_allowed=5)
+    call = fleet.chat(stream=stream, **sampling)
+    await eventually(lambda: any(host.core.steps == 5 for host in hosts))
+    lost = fleet.running("demo")
+    lost.kill()
+    let_go(*(host for host in hosts if host is not lost))
+    await call.finish()
+    assert (call.status, call.text) == (200, expected)
+
+
+async def kill_twice(fleet, **request) -> AsgiCall:
+    """A request that two engines die of, one after the other."""
+    hosts = await fleet.start("demo", 3, steps_allowed=2)
+    call = fleet.chat(**request)
+    for _ in range(2):
+        await eventually(lambda: any(host.core.running for host in hosts))
+        lost = fleet.running("demo")
+        await eventually(lambda lost=lost: lost.core.steps == 2)
+        lost.kill()
+        hosts.remove(lost)
+        lost.core.running.clear()
+    return await call.finish()
+
+
+POISON = "engine_lost: 2 engines died while they ran this request, so it is not given to another"
+
+
+@pytest.mark.parametrize("n", [1, 2], ids=["one answer", "two answers of one request"])
+async def test_a_request_that_kills_engines_is_an_error_of_the_server(fleet, n):
+    call = await kill_twice(fleet, stream=False, n=n)
+    assert call.status == 500
+    error = call.json["error"]
+    assert (error["message"], error["type"], error["code"]) == (POISON, "InternalServerError", 500)
+    assert "retry-after" not in call.headers
+
+
+@pytest.mark.parametrize("n", [1, 2], ids=["one answer", "two answers of one request"])
+async def test_a_stream_that_kills_engines_ends_in_an_error_that_says_so(fleet, n):
+    call = await kill_twice(fleet, n=n)
+    assert call.status == 200  # the headers were out
+    assert call.chunks[-1]["error"]["message"] == POISON
+
+
+async def test_a_request_that_no_engine_is_left_for_may_be_tried_again(fleet):
+    (host,) = await fleet.start("demo", steps_allowed=2)
+    call = fleet.chat(stream=False)
+    await eventually(lambda: host.core.steps == 2)
+    host.kill()
+    await call.finish()
+    assert call.status == 503
+    assert call.headers["retry-after"] == str(RETRY_AFTER_S)
+    assert call.json["error"]["type"] == "ServiceUnavailableError"
+    assert "no engine of this model became available within 1 s" in call.json["error"]["message"]
+
+
+async def test_a_request_without_any_engine_may_be_tried_again(fleet):
+    call = await fleet.chat().finish()
+    assert call.status == 503
+    assert call.headers["retry-after"] == str(RETRY_AFTER_S)
+
+
+async def test_a_request_waits_for_an_engine_that_comes_in_time(fleet):
+    call = fleet.chat()
+    await fleet.start("demo")
+    assert (await call.finish()).status == 200
+
+
+async def test_a_stop_string_ends_the_request_at_the_engine(fleet):
+    text = await undisturbed(fleet)
+    stop = text[len(text) // 2 :][:4]
+    (host,) = await fleet.start("demo", steps_allowed=20)
+    call = await fleet.chat(stop=[stop], max_tokens=1000).finish()
+    assert call.text == text[: text.index(stop)]
+    assert call.chunks[-1]["choices"][0]["finish_reason"] == "stop"
+    await eventually(lambda: host.core.aborted and not host.core.running)
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
+async def test_a_client_that_leaves_ends_the_request_at_the_engine(fleet, stream):
+    (host,) = await fleet.start("demo", steps_allowed=3)
+    call = fleet.chat(stream=stream)
+    await eventually(lambda: host.core.steps == 3)
+    call.leave()
+    await eventually(lambda: host.core.aborted and not host.core.running)
+    await call.finish()
+    flights = (await send(fleet.shell, "GET", "/fleet")).json()["models"][0]["flights"]
+    assert flights["active"] == 0
+
+
+async def test_each_model_s_requests_go_to_its_own_engines(fleet):
+    (demo,), (short,) = await fleet.start("demo"), await fleet.start("short")
+    await fleet.chat("short").finish()
+    assert (len(demo.core.added), len(short.core.added)) == (0, 1)
+    cards = (await send(fleet.shell, "GET", "/v1/models")).json()["data"]
+    assert [(card["id"], card["max_model_len"]) for card in cards] == [
+        ("demo", 2048),
+        ("short", 512),
+    ]
+
+
+async def test_two_models_metrics_do_not_fight(fleet):
+    for model in ("demo", "short"):
+        await fleet.start(model)
+        await fleet.chat(model).finish()
+    for model in ("demo", "short"):
+        own = generate_latest(fleet.models[model].registry).decode()
+        assert set(samples(own)["vllm:generation_tokens_total"]) == {model}
+    text = (await send(fleet.shell, "GET", "/metrics")).text
+    tokens = samples(text)["vllm:generation_tokens_total"]
+    assert tokens["demo"] >= 20
+    assert tokens["short"] == 20
+    assert set(comments(text).values()) == {1}
+
+
+async def test_an_unknown_model_is_refused_as_vllm_would(fleet):
+    """The gateway refuses it before any of vLLM's apps sees it, in vLLM's own words."""
+    await fleet.start("demo")
+    body = {"model": "nobody", "messages": [{"role": "user", "content": "x"}]}
+    vllms = await AsgiCall(fleet.models["demo"].app, CHAT, body).finish()
+    ours = await AsgiCall(fleet.shell, CHAT, body).finish()
+    assert (ours.status, ours.json) == (vllms.status, vllms.json)
+    assert ours.json == UnknownModelError("The model `nobody` does not exist.").body()
+
+
+async def test_fleet_shows_what_runs_where(fleet):
+    (host,) = await fleet.start("demo", steps_allowed=2)
+    call = fleet.chat()
+    await call.events(2)
+
+    async def fleet_of_demo():
+        return (await send(fleet.shell, "GET", "/fleet")).json()["models"][0]
+
+    shown = await fleet_of_demo()
+    while shown["engines"][0]["running"] != 1:  # until the engine's next load report
+        shown = await fleet_of_demo()
+    assert set(shown) == {"name", "engines", "flights"}
+    assert (shown["name"], shown["flights"]["active"]) == ("demo", 1)
+    (engine,) = shown["engines"]
+    assert set(engine) == {
+        "id", "state", "node", "pid", "endpoint", "running", "waiting", "kv_use_frac",
+    }  # fmt: skip
+    assert (engine["state"], engine["endpoint"]) == ("ready", host.endpoint)
+    let_go(host)
+    await call.finish()
+
+
+async def test_a_model_that_cannot_be_built_says_so_at_once_and_for_good(tmp_path):
+    spec = cluster_spec.parse({"models": [{"name": "broken", "source": str(tmp_path)}]})
+    model = ModelApp(spec, spec.models[0])
+    await model.run()
+    host = HostThread("e", core_ready=core_ready(2048))
+    model.switch.set_members({"e": host.endpoint})  # its engines may well run
+    await eventually(lambda: model.switch.ready_engines() == 1)
+    for _ in range(2):  # the second comes after the switch has told that the engine is ready
+        await asyncio.to_thread(model.switch.snapshot)
+    with pytest.raises(ModelFailedError, match="model broken cannot be served"):
+        await asyncio.wait_for(model.ready_app(), 5)
+    assert not model.ready
+    await model.close()
+    await asyncio.to_thread(host.close)
