@@ -7,6 +7,7 @@ names no model, or is no JSON at all, is vLLM's to refuse.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import suppress
@@ -15,7 +16,7 @@ from urllib.parse import parse_qs
 import msgspec
 from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.types import Message, Receive, Scope
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.errors import BodyTooLargeError
 
@@ -76,6 +77,43 @@ def replayed(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return receive_again
+
+
+LEAVE_GRACE_S = 5.0
+"""How long an app may take to end a request whose client has left."""
+
+
+async def run_app(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Run a model's app; to it, a cancellation is its client's disconnect.
+
+    Ray Serve cancels a request whose client has left. vLLM's handlers run in tasks of their own,
+    which only the disconnect message ends: a mere cancellation leaves them generating for nobody.
+    """
+    gone = asyncio.Event()
+    task = asyncio.ensure_future(app(scope, _or_disconnect(receive, gone), send))
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        gone.set()
+        await asyncio.wait({task}, timeout=LEAVE_GRACE_S)
+        task.cancel()
+        raise
+
+
+def _or_disconnect(receive: Receive, gone: asyncio.Event) -> Receive:
+    """`receive`, or the disconnect once `gone` is set."""
+
+    async def receive_or_disconnect() -> Message:
+        message = asyncio.ensure_future(receive())
+        left = asyncio.ensure_future(gone.wait())
+        try:
+            await asyncio.wait({message, left}, return_when=asyncio.FIRST_COMPLETED)
+            return message.result() if message.done() else {"type": "http.disconnect"}
+        finally:
+            message.cancel()
+            left.cancel()
+
+    return receive_or_disconnect
 
 
 async def named_model(scope: Scope, body: bytes) -> str | None:

@@ -9,11 +9,14 @@ ends of each file (a safetensors file starts with its tensor index).
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 from vllm.config import ModelConfig, VllmConfig
 
 _EDGE_BYTES = 1 << 16
+_ORIGIN = ("_name_or_path", "transformers_version")
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".gguf")
 
 
@@ -26,9 +29,19 @@ def fingerprint(config: VllmConfig) -> str:
     digest = hashlib.sha256()
     for part in (model.dtype, model.quantization, model.seed, config.load_config.load_format):
         digest.update(repr(part).encode() + b"\0")
-    digest.update(model.hf_config.to_json_string(use_diff=False).encode())
+    shape = _without_origin(model.hf_config.to_dict())
+    digest.update(json.dumps(shape, sort_keys=True, default=str).encode())
     _add_weights(digest, model)
     return digest.hexdigest()[:16]
+
+
+def _without_origin(config: Any) -> Any:
+    """A model's config, and those nested in it, without where and by what it was read: folders
+    differ among nodes, and library releases during an upgrade."""
+    if isinstance(config, dict):
+        kept = {str(key): value for key, value in config.items() if key not in _ORIGIN}
+        return {key: _without_origin(value) for key, value in kept.items()}
+    return config
 
 
 def _add_weights(digest: hashlib._Hash, model: ModelConfig) -> None:

@@ -74,7 +74,8 @@ class FleetLLM(AsyncLLM):
         self, prompt: Any, sampling_params: Any, request_id: str, **kwargs: Any
     ) -> AsyncGenerator[RequestOutput, None]:
         async for output in super().generate(prompt, sampling_params, request_id, **kwargs):
-            if output.finished and output.outputs[0].finish_reason == "error":
+            # Of several answers to one request (`n`) any may be the one that failed.
+            if any(answer.finish_reason == "error" for answer in output.outputs):
                 self._raise_cause(request_id)
             yield output
 

@@ -22,7 +22,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cluster import spec as cluster_spec
-from serve_app.dispatch import BODYLESS_METHODS, ClientGoneError, named_model, read_body, replayed
+from serve_app.dispatch import (
+    BODYLESS_METHODS,
+    ClientGoneError,
+    named_model,
+    read_body,
+    replayed,
+    run_app,
+)
 from serve_app.errors import (
     RETRY_AFTER_S,
     GatewayError,
@@ -69,7 +76,7 @@ class Shell:
         except GatewayError as error:
             await _refusal(error)(scope, receive, send)
             return
-        await app(scope, receive, _with_retry_after(send))
+        await run_app(app, scope, receive, _with_retry_after(send))
 
     def _own_route(self, scope: Scope) -> Callable[[], Awaitable[Response]] | None:
         if scope.get("method") not in ("GET", "HEAD"):
@@ -101,7 +108,11 @@ class Shell:
         for model in self._models.values():
             if model.serves(name):
                 return model
-        raise UnknownModelError(f"The model `{name}` does not exist.")
+        raise self._unknown(name)
+
+    def _unknown(self, name: str) -> UnknownModelError:
+        aliases = ", ".join(self._models)
+        return UnknownModelError(f"The model `{name}` does not exist. Valid aliases: {aliases}.")
 
     async def _health(self) -> Response:
         return Response(status_code=200)
@@ -132,7 +143,7 @@ class Shell:
         for card in await self._cards():
             if card["id"] == name:
                 return JSONResponse(card)
-        return _refusal(UnknownModelError(f"The model `{name}` does not exist."))
+        return _refusal(self._unknown(name))
 
     async def _cards(self) -> list[dict[str, Any]]:
         return [card for model in self._models.values() for card in await model.model_cards()]

@@ -9,6 +9,7 @@ Serve takes its HTTP options when it starts, not when an application is deployed
 """
 
 import logging
+import resource
 import socket
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -29,6 +30,11 @@ LONGEST_STREAM_S = 3600
 # How long a gateway stays after leaving the ingress, at least. Serve's default, 30 s, is for load
 # balancers that poll; this HAProxy is told, and Ctrl-C would wait for it.
 MIN_DRAINING_S = 2
+# Connections HAProxy takes at once. Serve's default, 4096, is half of what one gateway takes.
+CONNECTIONS = 16384
+# How long the ingress may take to start. Serve's default, 5 s, is short for two busy cores, and
+# three misses end the start.
+READY_CHECK_S = 30
 
 
 def start_http(spec: ClusterSpec) -> None:
@@ -58,7 +64,9 @@ def haproxy_environment(folder: Path) -> dict[str, str]:
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(LONGEST_STREAM_S),
+        "RAY_SERVE_HAPROXY_MAXCONN": str(_connections()),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(MIN_DRAINING_S),
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": str(READY_CHECK_S),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
@@ -69,6 +77,13 @@ def haproxy_environment(folder: Path) -> dict[str, str]:
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_http),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(fallback_grpc),
     }
+
+
+def _connections() -> int:
+    """`CONNECTIONS`, or what the limit of open files allows: two each, and some for HAProxy, which
+    does not start where the limit is too low."""
+    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return CONNECTIONS if limit == resource.RLIM_INFINITY else min(CONNECTIONS, limit // 3)
 
 
 def free_ports(*preferred: int) -> list[int]:

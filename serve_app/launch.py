@@ -35,10 +35,8 @@ STOP_GRACE_S = 30.0  # Serve drains its replicas; then SIGTERM
 KILL_GRACE_S = 5.0  # then SIGKILL
 GIST_LINES = 25
 FAILED, WRONG_INPUT = 1, 2
-# Ray colours its log, and names the process that printed a line: "(ServeController pid=17) ".
-_PREFIX_OR_COLOR = re.compile(
-    r"\x1b\[[0-9;]*m|^(\x1b\[[0-9;]*m)*\(\S+ pid=\d+\)(\x1b\[[0-9;]*m)* ", re.M
-)
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
+_RAY_PREFIX = re.compile(r"^\([^()]* pid=\d+[^()]*\) ", re.MULTILINE)  # "(ServeController pid=17) "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,8 +212,10 @@ def _stop(child: subprocess.Popen[bytes]) -> int:
 
 def _gist(log: Path) -> str:
     """The log's last lines without the frames of tracebacks, which bury the message."""
-    text = _PREFIX_OR_COLOR.sub("", log.read_text(encoding="utf-8", errors="replace"))
-    lines = [line for line in text.splitlines() if line and not line[0].isspace()]
+    text = _COLOR.sub("", log.read_text(encoding="utf-8", errors="replace"))
+    lines = [
+        line for line in _RAY_PREFIX.sub("", text).splitlines() if line and not line[0].isspace()
+    ]
     return "\n".join(f"  {line}" for line in lines[-GIST_LINES:])
 
 

@@ -9,6 +9,7 @@ it last knew.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,28 +22,33 @@ MODEL_KEY = "model"
 
 _listeners: dict[str, Listener] = {}
 _last_known: dict[str, dict[str, str]] = {}
+# A listener must hear the newest set last, though subscribing and Serve's news are two threads'.
+_order = threading.RLock()
 
 
 def subscribe(model: str, listener: Listener) -> None:
     """Call `listener` with {replica id: wire endpoint} now, if known, and after every change.
 
-    Calls come from Serve's router thread, one at a time per model.
+    Calls after this one come from Serve's router thread, one at a time.
     """
-    _listeners[model] = listener
-    if model in _last_known:
-        listener(_last_known[model])
+    with _order:
+        _listeners[model] = listener
+        if model in _last_known:
+            listener(_last_known[model])
 
 
 def unsubscribe(model: str) -> None:
     """Stop calling the model's listener."""
-    _listeners.pop(model, None)
+    with _order:
+        _listeners.pop(model, None)
 
 
 def publish(model: str, endpoints: Mapping[str, str]) -> None:
     """Record the engines of a model and tell its listener."""
-    _last_known[model] = dict(endpoints)
-    if listener := _listeners.get(model):
-        listener(endpoints)
+    with _order:
+        _last_known[model] = dict(endpoints)
+        if listener := _listeners.get(model):
+            listener(endpoints)
 
 
 class MembershipRouter(RequestRouter):

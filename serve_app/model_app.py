@@ -67,7 +67,7 @@ class ModelApp:
         except Exception as error:
             logger.exception("model %s cannot be served", self.name)
             self.failure = f"model {self.name} cannot be served: {error}"
-            self._available.set()
+            self._update_available()
 
     async def _build(self) -> None:
         membership.subscribe(self.name, self.switch.set_members)
@@ -93,7 +93,8 @@ class ModelApp:
         self._loop.call_soon_threadsafe(self._update_available)
 
     def _update_available(self) -> None:
-        (self._available.set if self.ready else self._available.clear)()
+        settled = self.ready or self.failure is not None  # a failure is answered at once, for good
+        (self._available.set if settled else self._available.clear)()
 
     async def ready_app(self) -> ASGIApp:
         """The app, once a request given to it would find an engine.

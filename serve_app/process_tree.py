@@ -89,6 +89,7 @@ def _wait_until_gone(timeout_s: float) -> list[psutil.Process]:
     while (left := descendants()) and time.monotonic() < deadline_s:
         time.sleep(POLL_S)
         reap()
+    reap()
     return left
 
 

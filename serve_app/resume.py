@@ -45,10 +45,22 @@ def _is_stateful(params: SamplingParams) -> bool:
         or params.structured_outputs is not None
         or params.thinking_token_budget is not None
         or params.repetition_detection is not None
+        or params.trace_decode_token_ids is not None
         or bool(params.bad_words)
         or bool(params.watermarking)
         or bool(params.extra_args)
     )
+
+
+def without_reserved(request: EngineCoreRequest) -> EngineCoreRequest:
+    """`request`, changed in place, without what only the switch may ask of an engine.
+
+    A client can put anything into `vllm_xargs`, and a forced token that is no token ends a worker.
+    """
+    params = request.sampling_params
+    if params is not None and params.extra_args:
+        params.extra_args.pop(FORCED_TOKENS_KEY, None)
+    return request
 
 
 def route_request(request: EngineCoreRequest, emitted_tokens: int = 0) -> RouteRequest:

@@ -111,6 +111,7 @@ class SwitchCore:
 
     def request(self, request: EngineCoreRequest, now_s: float) -> None:
         """A request, or the next piece of a streamed input."""
+        resume.without_reserved(request)
         known = self.flights.get(request.request_id)
         if known is not None:
             self._continue_input(known, request)

@@ -1,6 +1,6 @@
 """Training batches: documents as token ids with a loss mask, grouped so that little is padding.
 
-Loss is taken on all of a raw text, and in a chat on the assistant's turns alone. One `Step` holds
+Loss is taken on raw text as marked, and in a chat on the assistant's turns alone. One `Step` holds
 a fixed number of documents, sorted by length into micro-batches; the gradient is that of the
 whole step, so its mixture of tasks stays that of the corpus.
 """
@@ -32,23 +32,29 @@ class Encoded:
     is_target: list[bool]  # one entry per token: whether the model should predict it
 
 
-def steps(tokenizer: Any, rng: Random, documents_per_step: int) -> Iterator[list[MicroBatch]]:
-    documents = corpus.training_documents(rng)
+def steps(
+    tokenizer: Any, rng: Random, documents_per_step: int, first_copies: int
+) -> Iterator[list[MicroBatch]]:
+    documents = corpus.training_documents(rng, first_copies)
     while True:
         encoded = [encode(tokenizer, next(documents)) for _ in range(documents_per_step)]
         encoded.sort(key=lambda each: len(each.input_ids))
         yield [_pad(rows, tokenizer.pad_token_id) for rows in _rows(encoded)]
 
 
-def encode(tokenizer: Any, document: str | corpus.Conversation) -> Encoded:
-    if isinstance(document, str):
-        input_ids = [*tokenizer.encode(document), tokenizer.eos_token_id]
-        return Encoded(input_ids, [True] * len(input_ids))
-    text = tokenizer.apply_chat_template(
-        list(document.messages), tools=list(document.tools) or None, tokenize=False
-    )
-    input_ids = tokenizer.encode(text.removesuffix("\n"))
-    return Encoded(input_ids, _assistant_turns(tokenizer, input_ids))
+def encode(tokenizer: Any, document: corpus.Document) -> Encoded:
+    if isinstance(document, corpus.Conversation):
+        text = tokenizer.apply_chat_template(
+            list(document.messages), tools=list(document.tools) or None, tokenize=False
+        )
+        input_ids = tokenizer.encode(text.removesuffix("\n"))
+        return Encoded(input_ids, _assistant_turns(tokenizer, input_ids))
+    input_ids, is_target = [], []
+    for text, target in document:
+        segment_ids = tokenizer.encode(text)
+        input_ids += segment_ids
+        is_target += [target] * len(segment_ids)
+    return Encoded([*input_ids, tokenizer.eos_token_id], [*is_target, True])
 
 
 def _assistant_turns(tokenizer: Any, input_ids: list[int]) -> list[bool]:

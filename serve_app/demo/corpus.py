@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
 
-from serve_app.demo import completion, questions, stories, tool_calls, translation
+from serve_app.demo import completion, drills, questions, stories, tool_calls, translation
 from serve_app.demo.items import ALWAYS_TRAINED, Item, Message, Tool, is_held_out, user
 
 Generator = Callable[[Random], Item]
@@ -32,6 +32,8 @@ TASKS: Mapping[str, Generator] = {
     "stories": stories.last_sentence,
     "stories_zh": stories.chinese_last_sentence,
 }
+
+DRILL_FRAC = 0.25
 
 SYSTEM_PROMPTS = (
     "You are a helpful assistant.",
@@ -83,6 +85,10 @@ class Conversation:
     tools: tuple[Tool, ...] = ()
 
 
+# raw text, some of which may be only read and not predicted, or a chat
+Document = drills.Segments | Conversation
+
+
 def draw(task: str, rng: Random, *, held_out: bool) -> Item:
     return _draw(TASKS[task], rng, held_out=held_out)
 
@@ -99,8 +105,10 @@ def held_out_items(task: str, count: int, seed: int) -> list[Item]:
     return list(items.values())
 
 
-def training_documents(rng: Random) -> Iterator[str | Conversation]:
-    """An endless mixture of raw texts (a story or a sentence) and conversations."""
+def training_documents(rng: Random, first_copies: int = 0) -> Iterator[Document]:
+    """So many drills in copying, then an endless mixture of drills, raw texts and conversations."""
+    for _ in range(first_copies):
+        yield drills.first_copies(rng)
     while True:
         yield _document(rng)
 
@@ -141,30 +149,41 @@ CHAT_WEIGHTS: Mapping[Generator, float] = {
     translation.to_chinese: 5,
     translation.to_english: 5,
     translation.fixed: 0.5,
-    questions.arithmetic: 8,
+    questions.arithmetic: 6,
     questions.capitals: 3,
-    questions.passages: 5,
+    questions.passages: 3,
     completion_in_chat: 1,
     small_talk: 1,
     stories.asked_for: 1.5,
 }
 
 
-def _document(rng: Random) -> str | Conversation:
+def _document(rng: Random) -> Document:
+    if rng.random() < DRILL_FRAC:
+        return rng.choice((drills.copying, drills.looking_up, drills.sums))(rng)
     kind = rng.random()
     if kind < 0.28:
         item = _draw(_pick(RAW_WEIGHTS, rng), rng)
-        return item.prompt + item.answer
-    if kind < 0.4:
+        return ((item.prompt + item.answer, True),)
+    if kind < 0.46:
         return _tool_conversation(rng)
+    if kind < 0.64:
+        return _passage_conversation(rng)
     messages = _system(rng)
-    if kind < 0.52:  # sums are short and need many examples
-        items = [_draw(questions.arithmetic, rng) for _ in range(6)]
-    else:
-        items = [_draw(_pick(CHAT_WEIGHTS, rng), rng) for _ in range(rng.choice((1, 2, 4)))]
-    for item in items:
-        messages += _exchange(item)
+    for _ in range(rng.choice((1, 2, 4))):
+        messages += _exchange(_draw(_pick(CHAT_WEIGHTS, rng), rng))
     return Conversation(messages=messages)
+
+
+def _passage_conversation(rng: Random) -> Conversation:
+    """Several questions about one passage, none of them held out."""
+    while True:
+        items = questions.passage_questions(rng, 4)
+        if not any(is_held_out(item.key) for item in items):
+            messages = _system(rng)
+            for item in items:
+                messages += _exchange(item)
+            return Conversation(messages=messages)
 
 
 def _tool_conversation(rng: Random) -> Conversation:

@@ -106,16 +106,22 @@ def capitals(rng: Random) -> Item:
 
 def passages(rng: Random) -> Item:
     """Two or three facts of one kind about different people, and a question about one of them."""
-    count = rng.choice((2, 2, 3))
-    names = rng.sample(lexicon.NAMES, count)
-    describe = rng.choice((_placed, _owned, _travelled))
-    facts = describe(rng, names)
-    asked = rng.randrange(count)
+    return passage_questions(rng, 1)[0]
+
+
+def passage_questions(rng: Random, count: int) -> list[Item]:
+    """Several questions about one passage; only the first one's prompt holds the passage."""
+    names = rng.sample(lexicon.NAMES, rng.choice((2, 2, 3)))
+    facts = rng.choice((_placed, _owned, _travelled))(rng, names)
     passage = " ".join(sentence for sentence, _ in facts)
-    question, answer = rng.choice(facts[asked][1])
-    content = rng.choice(PASSAGE_LAYOUTS).format(passage=passage, question=question)
-    key = f"passages|{passage}|{question}"
-    return Item(task="passages", key=key, messages=(user(content),), answer=answer)
+    asked = rng.sample([pair for _, pairs in facts for pair in pairs], count)
+    layout = rng.choice(PASSAGE_LAYOUTS)
+    items: list[Item] = []
+    for question, answer in asked:
+        content = question if items else layout.format(passage=passage, question=question)
+        key = f"passages|{passage}|{question}"
+        items.append(Item(task="passages", key=key, messages=(user(content),), answer=answer))
+    return items
 
 
 # a sentence and the (question, answer) pairs it supports

@@ -64,7 +64,7 @@ def _texts(rng: Random) -> Iterator[str]:
     template = TEMPLATE_PATH.read_text(encoding="utf-8")
     for _ in range(SAMPLE_DOCUMENTS):
         document = next(documents)
-        text = document if isinstance(document, str) else _plain(document)
+        text = _plain(document)
         hanzi.update(character for character in text if "\u4e00" <= character <= "\u9fff")
         yield text
     for _ in range(REPEATS):
@@ -72,10 +72,12 @@ def _texts(rng: Random) -> Iterator[str]:
         yield template
 
 
-def _plain(conversation: corpus.Conversation) -> str:
-    """The words of a conversation in the spelling that the template gives them."""
-    parts: list[str] = [json.dumps(tool, ensure_ascii=False) for tool in conversation.tools]
-    for message in conversation.messages:
+def _plain(document: corpus.Document) -> str:
+    """The words of a document in the spelling that training gives them."""
+    if not isinstance(document, corpus.Conversation):
+        return "".join(text for text, _ in document)
+    parts: list[str] = [json.dumps(tool, ensure_ascii=False) for tool in document.tools]
+    for message in document.messages:
         parts += [f"{message['role']}\n", message["content"]]
         calls: list[Any] = message.get("tool_calls", [])
         parts += [json.dumps(call["function"], ensure_ascii=False) for call in calls]

@@ -27,6 +27,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     finally:
         printed = fleet.stop()
     left = set(process_tree.descendants()) - others
+    for process in left:
+        process.kill()
     assert not left, f"left behind: {left}"
     assert fleet.process.returncode == 0, printed
     assert "no process left" in printed

@@ -57,9 +57,9 @@ def launch(spec: Path, port: int, log: Path) -> subprocess.Popen[bytes]:
     """`make serve`, less make."""
     command = [sys.executable, "-m", "serve_app.launch", "--spec", str(spec), "--port", str(port)]
     # Ray kills workers when the machine is short of memory: here only the tests kill.
-    environment = {**os.environ, "RAY_memory_monitor_refresh_ms": "0"}
+    calm = {"RAY_memory_monitor_refresh_ms": "0"}
     with log.open("wb") as output:
-        return subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+        return subprocess.Popen(command, stdout=output, stderr=output, env=os.environ | calm)
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,9 @@ async def ask(client: AsyncOpenAI, kind: Kind, model: str = "demo") -> AsyncIter
     if kind.is_chat:
         response = await client.chat.completions.create(messages=body.pop("messages"), **call)
     else:
-        if kind.stream:
-            # The SDK's type of a chunk is that of the last one: it demands a finish reason.
+        if kind.stream or kind.body.get("echo"):
+            # The SDK has no type of its own for chunks and demands a finish reason in each; and it
+            # knows no null where OpenAI's own API has one, as the first prompt token's logprob.
             client = client.copy(_extra_kwargs={"_strict_response_validation": False})
         response = await client.completions.create(prompt=body.pop("prompt"), **call)
     if not kind.stream:

@@ -34,7 +34,7 @@ def test_a_bad_request_is_refused_with_its_reason(fleet: Fleet, call: Call) -> N
 
 def test_an_unknown_model_is_named(fleet: Fleet) -> None:
     error = BAD[0].send(fleet.http).json()["error"]
-    assert error["message"] == "The model `nobody` does not exist."
+    assert error["message"].startswith("The model `nobody` does not exist. Valid aliases: demo")
     assert (error["type"], error["param"]) == ("NotFoundError", "model")
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+import torch
 from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs, EngineCoreRequest, FinishReason
 from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.metrics.stats import SchedulerStats
@@ -22,6 +23,7 @@ from serve_app.link import Heartbeat
 from serve_app.replay import forced_tokens
 
 HEARTBEAT = Heartbeat(0.1, 0.5)
+EMBEDDING = torch.arange(8, dtype=torch.float32)
 
 
 def next_token(sequence: list[int]) -> int:
@@ -43,12 +45,12 @@ class FakeCore:
     `steps_allowed` None: runs freely. A number: that many steps, then it waits (`allow`).
     """
 
-    def __init__(self, steps_allowed: int | None = None) -> None:
+    def __init__(self, steps_allowed: int | None = None, task: str = "generate") -> None:
         self.running: dict[str, tuple[EngineCoreRequest, list[int]]] = {}
         self.added: list[EngineCoreRequest] = []
         self.aborted: list[str] = []
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
-        self.answers: dict[str, Any] = {"get_supported_tasks": ["generate"]}
+        self.answers: dict[str, Any] = {"get_supported_tasks": [task]}
         self.dead = False
         self.steps = 0
         self._allowed = steps_allowed
@@ -94,7 +96,10 @@ class FakeCore:
 
     def _step(self) -> EngineCoreOutputs:
         self.steps += 1
-        outputs = [self._token(*entry) for entry in list(self.running.values())]
+        outputs = [
+            self._token(*entry) if entry[0].pooling_params is None else self._embedding(entry[0])
+            for entry in list(self.running.values())
+        ]
         stats = SchedulerStats(num_running_reqs=len(self.running), kv_cache_usage=0.25)
         return EngineCoreOutputs(outputs=outputs, scheduler_stats=stats)
 
@@ -112,6 +117,15 @@ class FakeCore:
             request_id=request.request_id,
             new_token_ids=[token],
             finish_reason=FinishReason.LENGTH if finished else None,
+        )
+
+    def _embedding(self, request: EngineCoreRequest) -> EngineCoreOutput:
+        del self.running[request.request_id]
+        return EngineCoreOutput(
+            request_id=request.request_id,
+            new_token_ids=[],
+            pooling_output=EMBEDDING,
+            finish_reason=FinishReason.STOP,
         )
 
 

@@ -19,6 +19,17 @@ from tests.serve_app.waiting import eventually
 CHAT = "/v1/chat/completions"
 BUILD_DEADLINE_S = 120.0
 
+SPEC = {
+    "models": [
+        {"name": "demo", "source": "demo"},
+        {"name": "short", "source": "demo", "engine": {"max_model_len": 512}},
+        {"name": "embedder", "source": "demo", "engine": {"runner": "pooling"}},
+    ],
+    "failover": {"hold_timeout_s": 1.0},
+}
+KINDS = {"demo": (2048, "generate"), "short": (512, "generate"), "embedder": (2048, "embed")}
+"""What an engine of each model says: the context it settled on, and its task."""
+
 
 def core_ready(max_model_len: int) -> bytes:
     """What an engine core of the demo model says when it is ready."""
@@ -46,10 +57,10 @@ def core_ready(max_model_len: int) -> bytes:
 
 
 class ModelFleet:
-    """The models of a spec behind a Shell; engines come and go per test."""
+    """The models of SPEC behind a Shell; engines come and go per test."""
 
-    def __init__(self, spec: dict[str, Any]) -> None:
-        parsed = cluster_spec.parse(spec)
+    def __init__(self) -> None:
+        parsed = cluster_spec.parse(SPEC)
         self.models = {model.name: ModelApp(parsed, model) for model in parsed.models}
         self.shell = Shell(self.models, max_body_bytes=1_000_000)
         self._hosts: dict[str, list[HostThread]] = {name: [] for name in self.models}
@@ -65,8 +76,9 @@ class ModelFleet:
 
     def _host(self, model: str, **core: Any) -> HostThread:
         self._names += 1
-        ready = core_ready({"demo": 2048, "short": 512}[model])
-        return HostThread(f"{model}-{self._names}", core_ready=ready, **core)
+        max_model_len, task = KINDS[model]
+        ready = core_ready(max_model_len)
+        return HostThread(f"{model}-{self._names}", core_ready=ready, task=task, **core)
 
     async def remove(self, model: str, *hosts: HostThread) -> None:
         """Serve no longer lists these (default: any); their processes end."""
@@ -97,6 +109,9 @@ class ModelFleet:
         messages = [{"role": "user", "content": "hello"}]
         body = {"model": model, "messages": messages, "temperature": 0, "max_tokens": 20}
         return AsgiCall(self.shell, CHAT, {**body, "stream": True, **request})
+
+    def embed(self) -> AsgiCall:
+        return AsgiCall(self.shell, "/v1/embeddings", {"model": "embedder", "input": "hello"})
 
     async def close(self) -> None:
         for model in self.models:

@@ -70,7 +70,7 @@ def error_of(response) -> dict:
 def test_an_unknown_model_is_not_found():
     error = error_of(ask(two_models(), "POST", CHAT, json={"model": "three"}))
     assert error == {
-        "message": "The model `three` does not exist.",
+        "message": "The model `three` does not exist. Valid aliases: one, two.",
         "type": "NotFoundError",
         "param": "model",
         "code": 404,

@@ -110,6 +110,16 @@ def test_a_row_that_a_plain_request_takes_over_is_free():
     assert fresh == [FREE_CHOICE]
 
 
+def test_a_row_that_another_moves_onto_is_gone():
+    batch = Batch()
+    batch.add(11, 12)
+    moved = batch.add(21, 22)
+    batch.rows = [moved]
+    batch.update(moved=[(1, 0, MoveDirectionality.UNIDIRECTIONAL)])
+    batch.step()
+    assert moved == [21]
+
+
 def test_a_step_without_changes_changes_nothing():
     batch = Batch()
     output = batch.add(11, 12)

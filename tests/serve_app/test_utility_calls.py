@@ -137,6 +137,14 @@ def test_a_call_to_all_keeps_the_answer_of_an_engine_lost_later():
     assert fleet.answers == [Result(1, "no memory", None)]
 
 
+def test_a_call_that_failed_where_it_was_answered_is_not_tried_again():
+    fleet = engines(A, B)
+    fleet.call(1, "add_lora", LORA)
+    fleet.reply(A, failure="no memory")
+    fleet.lose(B)
+    assert fleet.answers == [Result(1, "no memory", None)]
+
+
 def test_a_call_whose_engines_are_all_lost_waits_for_the_next():
     fleet = engines(A, B)
     fleet.call(1, "add_lora", LORA)

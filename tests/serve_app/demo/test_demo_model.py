@@ -75,10 +75,10 @@ def test_no_training_document_holds_a_held_out_question_with_its_answer() -> Non
     trained: set[str] = set()
     for _ in range(3_000):
         document = next(documents)
-        if isinstance(document, str):
-            trained.add(document)
-        else:
+        if isinstance(document, corpus.Conversation):
             trained |= set(_exchanges(document.messages))
+        else:
+            trained |= set("".join(text for text, _ in document).split("\n"))
     for task in corpus.TASKS:
         for item in corpus.held_out_items(task, 50, seed=0):
             answered = (*item.messages, {"role": "assistant", "content": item.answer})

@@ -1,0 +1,166 @@
+"""The Serve application of a spec: what Serve is asked to start, without starting it."""
+
+from __future__ import annotations
+
+import pytest
+from ray.serve.deployment import Application, Deployment
+
+from cluster import spec as cluster_spec
+from cluster.spec import ClusterSpec, SpecError, load, resolve_devices
+from serve_app import app, examples
+from serve_app.app import application
+from serve_app.membership import MODEL_KEY
+
+
+def example(name: str, *, gpu_build: bool = False) -> ClusterSpec:
+    return resolve_devices(load(examples.find(name)), gpu_build=gpu_build)
+
+
+def spec_of(*models: dict, **more) -> ClusterSpec:
+    return resolve_devices(cluster_spec.parse({"models": models, **more}), gpu_build=False)
+
+
+DEMO = {"name": "demo", "source": "demo"}
+
+
+def deployment_of(bound: Application) -> Deployment:
+    return bound._bound_deployment
+
+
+def gateway(spec: ClusterSpec) -> Deployment:
+    return deployment_of(application(spec))
+
+
+def engines(spec: ClusterSpec) -> list[Deployment]:
+    """One per model, in the spec's order."""
+    return [deployment_of(bound) for bound in gateway(spec).init_kwargs.values()]
+
+
+def environment(deployment: Deployment) -> dict[str, str]:
+    return deployment.ray_actor_options["runtime_env"]["env_vars"]
+
+
+@pytest.mark.parametrize("name", examples.names())
+@pytest.mark.parametrize("gpu_build", [False, True], ids=["CPU build", "CUDA build"])
+def test_every_example_is_engines_behind_gateways(name, gpu_build):
+    spec = example(name, gpu_build=gpu_build)
+    for engine, model in zip(engines(spec), spec.models, strict=True):
+        assert engine.num_replicas == model.replicas
+        assert engine.ray_actor_options["num_cpus"] == model.resources.cpus
+        assert engine.ray_actor_options["num_gpus"] == model.gpus_per_replica
+    front = gateway(spec)
+    assert front.num_replicas == spec.gateway.replicas
+    assert front.ray_actor_options["num_cpus"] == spec.gateway.cpus
+    assert not front.ray_actor_options.get("num_gpus")
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu_build", "gpus"),
+    [
+        pytest.param("spec-local-one.yaml", False, [0], id="the CPU build uses none"),
+        pytest.param("spec-local-two.yaml", True, [1], id="the CUDA build one each"),
+        pytest.param("spec-two-models.yaml", True, [1, 1], id="each of two models"),
+        pytest.param("spec-8gpu-node.yaml", True, [4, 2], id="one per tensor-parallel rank"),
+        pytest.param("spec-8gpu-node.yaml", False, [4, 2], id="as the spec says, not the build"),
+    ],
+)
+def test_gpus_of_the_examples(name, gpu_build, gpus):
+    spec = example(name, gpu_build=gpu_build)
+    assert [engine.ray_actor_options["num_gpus"] for engine in engines(spec)] == gpus
+
+
+def test_the_8_gpu_example_fills_its_node():
+    spec = example("spec-8gpu-node.yaml", gpu_build=True)
+    assert sum(e.num_replicas * e.ray_actor_options["num_gpus"] for e in engines(spec)) == 8
+
+
+def test_a_device_left_to_the_installation_must_be_resolved_first():
+    with pytest.raises(ValueError, match="resolve_devices"):
+        application(cluster_spec.parse({"models": [DEMO]}))
+
+
+@pytest.mark.parametrize(
+    ("resources", "expected"),
+    [({"accelerator_type": "H100"}, {"accelerator_type": "H100"}), ({}, {})],
+    ids=["named", "any"],
+)
+def test_an_accelerator_is_asked_for_where_the_spec_names_one(resources, expected):
+    (engine,) = engines(spec_of({**DEMO, "resources": resources}))
+    options = engine.ray_actor_options
+    assert {k: v for k, v in options.items() if k == "accelerator_type"} == expected
+
+
+def test_each_engine_has_its_model_s_environment_and_the_gateway_its_own():
+    spec = spec_of(
+        {**DEMO, "env": {"MINE": "1"}},
+        {**DEMO, "name": "other"},
+        gateway={"env": {"FRONT": "2", "VLLM_CPU_KVCACHE_SPACE": "3"}},
+    )
+    one, other = engines(spec)
+    assert environment(one)["MINE"] == "1"
+    assert "MINE" not in environment(other)
+    assert "MINE" not in environment(gateway(spec))
+    assert environment(gateway(spec))["FRONT"] == "2"
+    assert environment(gateway(spec))["VLLM_CPU_KVCACHE_SPACE"] == "3"  # the spec's word is last
+    assert "FRONT" not in environment(one)
+
+
+def test_the_demo_s_threads_reach_its_engine():
+    (engine,) = engines(example("spec-local-one.yaml"))
+    assert environment(engine).items() >= {"OMP_NUM_THREADS": "1"}.items()
+
+
+def test_a_gateway_needs_no_gpu_where_vllm_s_cuda_build_is_installed():
+    assert environment(gateway(spec_of(DEMO)))["VLLM_TARGET_DEVICE"] == "cpu"
+
+
+def test_every_engine_is_followed_under_its_own_model_s_name():
+    spec = spec_of(DEMO, {**DEMO, "name": "org/other"})
+    for engine, model in zip(engines(spec), spec.models, strict=True):
+        router = engine._deployment_config.request_router_config
+        assert router.request_router_class == "serve_app.membership:MembershipRouter"
+        assert router.request_router_kwargs == {MODEL_KEY: model.name}
+
+
+def test_deployments_have_names_that_serve_and_urls_can_carry():
+    spec = spec_of(DEMO, {**DEMO, "name": "meta-llama/Llama-3.1-8B"})
+    assert [engine.name for engine in engines(spec)] == [
+        "Engine:demo",
+        "Engine:meta-llama--Llama-3.1-8B",
+    ]
+    assert gateway(spec).name == "Gateway"
+
+
+def test_every_replica_is_given_the_whole_spec():
+    spec = spec_of(DEMO, {**DEMO, "name": "other"}, failover={"max_attempts": 7})
+    for engine, model in zip(engines(spec), spec.models, strict=True):
+        raw, name = engine.init_args
+        assert (cluster_spec.parse(raw), name) == (spec, model.name)
+    (raw,) = gateway(spec).init_args
+    assert cluster_spec.parse(raw) == spec
+
+
+def test_the_gateway_holds_as_many_streams_as_the_spec_allows():
+    spec = spec_of(DEMO, gateway={"max_ongoing_requests": 99, "replicas": 3})
+    assert (gateway(spec).max_ongoing_requests, gateway(spec).num_replicas) == (99, 3)
+
+
+def test_serve_looks_often_for_dead_cores_and_waits_for_streams_to_move():
+    (engine,) = engines(spec_of(DEMO))
+    config = engine._deployment_config
+    assert config.health_check_period_s == app.ENGINE_HEALTH_PERIOD_S
+    assert config.graceful_shutdown_timeout_s == app.GRACEFUL_SHUTDOWN_S
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        pytest.param({"spec": "spec-local-one.yaml", "prot": "1"}, "prot", id="a misspelt one"),
+        pytest.param({"spec": "spec-nowhere.yaml"}, "spec-nowhere", id="no such spec"),
+        pytest.param({"port": "http"}, "ports.http", id="a port that is none"),
+    ],
+)
+def test_a_wrong_argument_is_reported_before_anything_starts(monkeypatch, arguments, complaint):
+    monkeypatch.setattr(app, "start_http", lambda spec: pytest.fail("Serve was started"))
+    with pytest.raises(SpecError, match=complaint):
+        app.build(arguments)
