@@ -148,7 +148,8 @@ def _out_of_bounds(key: str, parsed: Any) -> str | None:
     if not isinstance(parsed, int | float) or key not in _bounds():
         return None
     try:
-        TypeAdapter(Annotated[type(parsed), *_bounds()[key]]).validate_python(parsed)
+        bounded: Any = Annotated[type(parsed), *_bounds()[key]]
+        TypeAdapter(bounded).validate_python(parsed)
     except ValidationError as error:
         return f"{parsed}: {error.errors()[0]['msg']}"
     return None

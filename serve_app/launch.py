@@ -211,12 +211,11 @@ def _stop(child: subprocess.Popen[bytes]) -> int:
 
 
 def _gist(log: Path) -> str:
-    """The log's last lines without the frames of tracebacks, which bury the message."""
+    """The log's last messages, without what buries them: traceback frames, and lines at INFO."""
     text = _COLOR.sub("", log.read_text(encoding="utf-8", errors="replace"))
-    lines = [
-        line for line in _RAY_PREFIX.sub("", text).splitlines() if line and not line[0].isspace()
-    ]
-    return "\n".join(f"  {line}" for line in lines[-GIST_LINES:])
+    lines = _RAY_PREFIX.sub("", text).splitlines()
+    told = [line for line in lines if line and not line[0].isspace() and " INFO " not in f" {line}"]
+    return "\n".join(f"  {line}" for line in told[-GIST_LINES:])
 
 
 def _complain(message: str, status: int) -> int:

@@ -1,4 +1,4 @@
-"""Warnings are errors, but for those that Ray, torch and vLLM give about themselves when imported."""
+"""Warnings are errors, but for those Ray, torch and vLLM give about themselves at import."""
 
 import pytest
 

@@ -152,12 +152,16 @@ BAD = (
     chat("tool without a name", 400, tools=[{"type": "function", "function": {}}]),
     chat("tool choice of no tool", 400, tools=[WEATHER], tool_choice=named("other")),
     chat("tool choice without tools", 400, tool_choice="required"),
-    post("/v1/embeddings", 404, input="Hello"),
-    post("/score", 404, text_1="a", text_2="b"),
-    post("/v1/nothing", 404),
-    get("/v1/chat/completions?model=demo", 405),
     post("/tokenize", 400),
     post("/detokenize", 400, tokens="x"),
     post("/v1/responses", 400),
     post("/v1/messages", 400),
 )  # fmt: skip
+
+# vLLM has no such route for a generating model, and says so in FastAPI's words, not OpenAI's.
+NO_ROUTE = (
+    post("/v1/embeddings", 404, input="Hello"),
+    post("/score", 404, text_1="a", text_2="b"),
+    post("/v1/nothing", 404),
+    get("/v1/chat/completions?model=demo", 405),
+)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from tests.integration.calls import BAD, PROMPT, Call
+from tests.integration.calls import BAD, NO_ROUTE, PROMPT, Call
 from tests.integration.fleet import Fleet
 from tests.integration.kinds import KINDS
 from tests.integration.playing import Played, play_all
@@ -30,6 +30,13 @@ def assert_openai_error(response: httpx2.Response, status: int) -> None:
 def test_a_bad_request_is_refused_with_its_reason(fleet: Fleet, call: Call) -> None:
     response = call.send(fleet.http)
     assert_openai_error(response, call.status)
+
+
+@pytest.mark.parametrize("call", NO_ROUTE, ids=lambda call: call.name)
+def test_a_route_that_the_model_has_not_is_not_found(fleet: Fleet, call: Call) -> None:
+    response = call.send(fleet.http)
+    assert response.status_code == call.status
+    assert response.json().keys() == {"detail"}
 
 
 def test_an_unknown_model_is_named(fleet: Fleet) -> None:
@@ -75,7 +82,7 @@ async def _play_among_bad_requests(fleet: Fleet, kinds: list) -> list[Played]:
             group.create_task(each.play(client))
         for each in played:
             await each.more(1)
-        await asyncio.gather(*(asyncio.to_thread(call.send, fleet.http) for call in BAD))
+        await asyncio.gather(*(asyncio.to_thread(call.send, fleet.http) for call in BAD + NO_ROUTE))
     return played
 
 

@@ -10,13 +10,13 @@ import pytest
 
 from tests.integration.answers import Answer, folded
 from tests.integration.bare import BareServer
-from tests.integration.calls import BAD, SINGLE, STREAMABLE, Call
+from tests.integration.calls import BAD, NO_ROUTE, SINGLE, STREAMABLE, Call
 from tests.integration.fleet import Fleet
 
 OWN = {"id", "created", "created_at", "system_fingerprint", "completed_at", "item_id"}
 """Different for every answer of one server too."""
-KNOWN_MODEL = [call for call in BAD if "unknown model" not in call.name]
-"""Of an unknown model's refusal the text differs: it lists the models there are."""
+REFUSED = [call for call in BAD + NO_ROUTE if "unknown model" not in call.name]
+"""The refusal of an unknown model differs: it lists the models there are."""
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def comparable_answer(chunks: list[dict[str, Any]]) -> Answer:
     return answer
 
 
-@pytest.mark.parametrize("call", KNOWN_MODEL, ids=lambda call: call.name)
+@pytest.mark.parametrize("call", REFUSED, ids=lambda call: call.name)
 def test_the_refusal_is_the_bare_servers(call: Call, fleet: Fleet, bare: httpx2.Client) -> None:
     ours, theirs = both(call, fleet, bare)
     assert (ours.status_code, ours.json()) == (theirs.status_code, theirs.json())

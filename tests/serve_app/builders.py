@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
+import msgspec
+from vllm.pooling_params import PoolingParams
 from vllm.sampling_params import SamplingParams
 from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs, EngineCoreRequest, FinishReason
 
@@ -33,6 +35,14 @@ def request(
         cache_salt=None,
         data_parallel_rank=None,
         external_req_id=f"external-{request_id}",
+    )
+
+
+def pooling_request(request_id: str = "r") -> EngineCoreRequest:
+    """A request for an embedding."""
+    pooling = PoolingParams(task="embed")
+    return msgspec.structs.replace(
+        request(request_id), sampling_params=None, pooling_params=pooling
     )
 
 

@@ -38,6 +38,8 @@ def main(what: str, folder: Path) -> None:
     starter.submit(process.start).result()
     while not (folder / "pid").exists():
         process.join(0.05)
+        if not process.is_alive():
+            sys.exit("the child ended before it was ready")
     if what == "end-starter":
         starter.shutdown()
     threading.Event().wait()

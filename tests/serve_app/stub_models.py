@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket
 
 from serve_app.errors import GatewayError
 from serve_app.gateway import Shell
+from tests.serve_app.waiting import DEADLINE_S
 
 LIMIT = 1000  # bytes of a body
 
@@ -92,5 +93,5 @@ async def send(app: Shell, method: str, path: str, **request: Any) -> httpx.Resp
 
 
 def ask(app: Shell, method: str, path: str, **request: Any) -> httpx.Response:
-    """The same from synchronous code."""
-    return asyncio.run(send(app, method, path, **request))
+    """The same from synchronous code, not for ever."""
+    return asyncio.run(asyncio.wait_for(send(app, method, path, **request), DEADLINE_S))

@@ -152,6 +152,12 @@ def test_serve_looks_often_for_dead_cores_and_waits_for_streams_to_move():
     assert config.graceful_shutdown_timeout_s == app.GRACEFUL_SHUTDOWN_S
 
 
+@pytest.fixture
+def _nothing_starts(monkeypatch):
+    monkeypatch.setattr(app, "start_http", lambda spec: pytest.fail("Serve was started"))
+
+
+@pytest.mark.usefixtures("_nothing_starts")
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -160,7 +166,14 @@ def test_serve_looks_often_for_dead_cores_and_waits_for_streams_to_move():
         pytest.param({"port": "http"}, "ports.http", id="a port that is none"),
     ],
 )
-def test_a_wrong_argument_is_reported_before_anything_starts(monkeypatch, arguments, complaint):
-    monkeypatch.setattr(app, "start_http", lambda spec: pytest.fail("Serve was started"))
+def test_a_wrong_argument_is_reported_before_anything_starts(arguments, complaint):
     with pytest.raises(SpecError, match=complaint):
         app.build(arguments)
+
+
+@pytest.mark.usefixtures("_nothing_starts")
+def test_what_vllm_refuses_is_reported_before_anything_starts(tmp_path):
+    file = tmp_path / "spec.yaml"
+    file.write_text("models: [{name: demo, source: demo, engine: {max_model_length: 5}}]")
+    with pytest.raises(SpecError, match=r"models\[0\].engine.max_model_length"):
+        app.build({"spec": str(file)})

@@ -84,6 +84,8 @@ def test_the_gist_of_a_log_is_its_messages(tmp_path: Path) -> None:
         '\x1b[36m(ServeController pid=17)\x1b[0m   File "engine.py", line 1, in start\n'
         "\x1b[36m(ServeController pid=17)\x1b[0m     start()\n"
         "\x1b[36m(ServeController pid=17)\x1b[0m ValueError: no such model\n"
+        "\x1b[36m(ServeController pid=17)\x1b[0m INFO 2026-01-01 controller 17 -- stopped.\n"
+        "2026-01-01 INFO scripts.py:499 -- Running import path\n"
     )
     gist = launch._gist(log).split("\n")
     assert gist == ["  Traceback (most recent call last):", "  ValueError: no such model"]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter as Count
-
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from serve_app.metrics import metrics_text
+from tests.serve_app.prometheus_text import comments, samples
 from tests.serve_app.stub_models import StubModel, ask, shell
 
 
@@ -19,23 +18,6 @@ def fill(registry: CollectorRegistry, model: str, value: float = 1.0) -> Collect
     Counter("vllm:generation_tokens", "Tokens.", **labels).labels(model).inc(value)
     Histogram("vllm:ttft_seconds", "TTFT.", buckets=[1, 2], **labels).labels(model).observe(value)
     return registry
-
-
-def samples(text: str) -> dict[str, dict[str, float]]:
-    """Sample name -> model -> value, leaving out the buckets."""
-    found: dict[str, dict[str, float]] = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            if "le" not in sample.labels:
-                by_model = found.setdefault(sample.name, {})
-                by_model[sample.labels.get("model_name", "")] = sample.value
-    return found
-
-
-def comments(text: str) -> Count[str]:
-    """How often each HELP and TYPE line's subject occurs."""
-    lines = [line for line in text.splitlines() if line.startswith("#")]
-    return Count(" ".join(line.split()[:3]) for line in lines)
 
 
 @pytest.fixture

@@ -6,19 +6,15 @@ they may in life.
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from prometheus_client import generate_latest
 
-from cluster import spec as cluster_spec
-from serve_app.errors import RETRY_AFTER_S, ModelFailedError, UnknownModelError
-from serve_app.model_app import ModelApp
+from serve_app.errors import RETRY_AFTER_S, UnknownModelError
 from tests.serve_app.asgi_call import AsgiCall
 from tests.serve_app.fake_core import EMBEDDING, HostThread
-from tests.serve_app.model_fleet import CHAT, ModelFleet, core_ready
+from tests.serve_app.model_fleet import CHAT, ModelFleet
+from tests.serve_app.prometheus_text import comments, samples
 from tests.serve_app.stub_models import send
-from tests.serve_app.test_metrics import comments, samples
 from tests.serve_app.waiting import eventually
 
 pytestmark = pytest.mark.anyio
@@ -257,19 +253,3 @@ async def test_fleet_shows_what_runs_where(fleet):
     assert (engine["state"], engine["endpoint"]) == ("ready", host.endpoint)
     let_go(host)
     await call.finish()
-
-
-async def test_a_model_that_cannot_be_built_says_so_at_once_and_for_good(tmp_path):
-    spec = cluster_spec.parse({"models": [{"name": "broken", "source": str(tmp_path)}]})
-    model = ModelApp(spec, spec.models[0])
-    await model.run()
-    host = HostThread("e", core_ready=core_ready(2048))
-    model.switch.set_members({"e": host.endpoint})  # its engines may well run
-    await eventually(lambda: model.switch.ready_engines() == 1)
-    for _ in range(2):  # the second comes after the switch has told that the engine is ready
-        await asyncio.to_thread(model.switch.snapshot)
-    with pytest.raises(ModelFailedError, match="model broken cannot be served"):
-        await asyncio.wait_for(model.ready_app(), 5)
-    assert not model.ready
-    await model.close()
-    await asyncio.to_thread(host.close)

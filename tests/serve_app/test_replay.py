@@ -1,12 +1,10 @@
-"""Forced tokens, in both of vLLM's model runners: a small simulated batch, and a hand-made one."""
+"""Forced tokens in vLLM's first model runner: a small simulated batch, in any order of events."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib import import_module
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import settings
@@ -17,21 +15,8 @@ from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor, MoveDi
 from vllm.v1.worker.gpu.sample.logits_processor import interface as v2
 
 from serve_app import replay
-from serve_app.replay import FORCED_TOKENS_KEY, ForcedTokens, ForcedTokensV2, forced_tokens
-
-VOCABULARY = 50
-FREE_CHOICE = 7  # what the simulated model would say, always
-
-
-def params(*forced: int) -> SamplingParams:
-    extra = {FORCED_TOKENS_KEY: list(forced)} if forced else None
-    return SamplingParams(max_tokens=100, extra_args=extra)
-
-
-def logits(rows: int) -> torch.Tensor:
-    free = torch.zeros(rows, VOCABULARY)
-    free[:, FREE_CHOICE] = 5.0
-    return free
+from serve_app.replay import ForcedTokens, forced_tokens
+from tests.serve_app.forcing import FREE_CHOICE, VOCABULARY, logits, params
 
 
 @dataclass
@@ -188,83 +173,3 @@ class AnyBatch(RuleBasedStateMachine):
 
 TestAnyBatch = AnyBatch.TestCase
 TestAnyBatch.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
-
-
-# vLLM's second model runner: request slots, and several rows of one request when speculating
-
-
-def slots(*prompt_lengths: int) -> ForcedTokensV2:
-    """A processor over slots whose prompts have these lengths."""
-    states = SimpleNamespace(prompt_len=SimpleNamespace(np=np.array(prompt_lengths)))
-    return ForcedTokensV2(None, states)
-
-
-def context(rows: list[tuple[int, int]]) -> v2.LogitsContext:
-    """(slot, position) of each row; rows of one request are next to each other."""
-    in_batch = np.array(list(dict.fromkeys(slot for slot, _ in rows)), dtype=np.int32)
-    nothing = torch.zeros(0)
-    return v2.LogitsContext(
-        expanded_idx_mapping=torch.tensor([slot for slot, _ in rows], dtype=torch.int32),
-        idx_mapping=torch.from_numpy(in_batch),
-        idx_mapping_np=in_batch,
-        expanded_local_pos=nothing,
-        input_ids=nothing,
-        pos=torch.tensor([position for _, position in rows], dtype=torch.int64),
-        seq_lens_upper_bound_np=np.zeros(0),
-    )
-
-
-def sampled(processor: ForcedTokensV2, *rows: tuple[int, int]) -> list[int]:
-    chosen = processor.apply(logits(len(rows)), context(list(rows)))
-    return chosen.argmax(dim=1).tolist()
-
-
-def test_v2_says_whether_it_changes_a_request_s_logits():
-    processor = slots(4, 4)
-    assert processor.add_request(0, params(11))
-    assert not processor.add_request(1, params())
-
-
-def test_v2_forces_by_the_position_after_the_prompt():
-    processor = slots(4)
-    processor.add_request(0, params(11, 12, 13))
-    last_of_prompt = 3
-    said = [sampled(processor, (0, last_of_prompt + step))[0] for step in range(5)]
-    assert said == [11, 12, 13, FREE_CHOICE, FREE_CHOICE]
-
-
-def test_v2_leaves_rows_inside_the_prompt_alone():
-    processor = slots(4)
-    processor.add_request(0, params(11))
-    assert sampled(processor, (0, 1)) == [FREE_CHOICE]  # a chunk of a long prompt
-
-
-def test_v2_keeps_slots_apart():
-    processor = slots(4, 9, 2)
-    processor.add_request(0, params(11, 12))
-    processor.add_request(2, params(21, 22))
-    assert sampled(processor, (1, 8), (2, 1), (0, 4)) == [FREE_CHOICE, 21, 12]
-
-
-def test_v2_forces_every_row_of_a_speculating_request():
-    processor = slots(4, 4)
-    processor.add_request(1, params(11, 12))
-    assert sampled(processor, (0, 9), (1, 3), (1, 4), (1, 5)) == [
-        FREE_CHOICE,
-        11,
-        12,
-        FREE_CHOICE,
-    ]
-
-
-def test_v2_a_slot_taken_over_by_a_plain_request_is_free():
-    processor = slots(4)
-    processor.add_request(0, params(11, 12))
-    processor.add_request(0, params())
-    assert sampled(processor, (0, 3)) == [FREE_CHOICE]
-
-
-def test_v2_returns_the_logits_unread_when_nothing_is_forced():
-    processor = slots(4)
-    given = logits(1)
-    assert processor.apply(given, context([(0, 3)])) is given

@@ -2,59 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from cluster.types import ReplicaId
-from serve_app.utility_calls import UtilityCalls
-from serve_app.wire import Result, Utility
+from serve_app.wire import Result
+from tests.serve_app.asked_engines import engines
 
 A, B, C = ReplicaId("a"), ReplicaId("b"), ReplicaId("c")
-TIMEOUT_S = 30.0
 LORA = ["seven", 7, "/path"]
-
-
-@dataclass
-class Engines:
-    """The engines that are ready, and what each was asked and not yet answered, oldest first."""
-
-    ready: list[ReplicaId] = field(default_factory=list)
-    open: dict[ReplicaId, list[Utility]] = field(default_factory=dict)
-    asked: list[tuple[ReplicaId, str]] = field(default_factory=list)
-    answers: list[Result] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.calls = UtilityCalls(self._ask, self.answers.append, TIMEOUT_S)
-
-    def _ask(self, engine: ReplicaId, call: Utility) -> None:
-        assert engine in self.ready, f"{call.method} was asked of {engine}, which is not ready"
-        self.asked.append((engine, call.method))
-        self.open.setdefault(engine, []).append(call)
-
-    def call(self, call_id: int, method: str, *args: object, now_s: float = 0.0) -> None:
-        self.calls.start(call_id, method, list(args), tuple(self.ready), now_s)
-
-    def join(self, engine: ReplicaId) -> None:
-        self.ready.append(engine)
-        self.calls.engine_joined(engine, tuple(self.ready))
-
-    def lose(self, engine: ReplicaId) -> None:
-        self.ready.remove(engine)
-        self.open.pop(engine, None)
-        self.calls.engine_lost(engine, tuple(self.ready))
-
-    def reply(self, engine: ReplicaId, value: object = None, failure: str | None = None) -> None:
-        """The engine answers the oldest call it has not answered."""
-        call = self.open[engine].pop(0)
-        self.calls.result(engine, Result(call.call_id, failure, value))
-
-
-def engines(*ready: ReplicaId) -> Engines:
-    return Engines(ready=list(ready))
 
 
 def test_one_engine_answers_what_any_would():
@@ -228,72 +183,3 @@ def test_an_engine_that_joins_while_the_others_change_changes_with_them():
     assert fleet.answers == []
     fleet.reply(B, True)
     assert fleet.answers == [Result(1, None, True)]
-
-
-class AnyOrder(RuleBasedStateMachine):
-    """Engines that come and go while calls are in progress.
-
-    Every call is answered at most once, exactly once when the dust has settled; and every engine
-    that is ready then has every adapter that was loaded.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fleet = engines()
-        self.names = 0
-        self.calls = 0
-        self.loaded: dict[ReplicaId, list[int]] = {}
-
-    @rule(method=st.sampled_from(["get_supported_tasks", "list_loras"]))
-    def ask(self, method) -> None:
-        self.calls += 1
-        self.fleet.call(self.calls, method)
-
-    @rule()
-    def load_an_adapter(self) -> None:
-        self.calls += 1
-        self.fleet.call(self.calls, "add_lora", [f"a{self.calls}", self.calls, "/"])
-
-    @rule()
-    def join(self) -> None:
-        self.names += 1
-        engine = ReplicaId(f"e{self.names}")
-        self.loaded[engine] = []
-        self.fleet.join(engine)
-
-    @precondition(lambda self: self.fleet.ready)
-    @rule(data=st.data())
-    def lose(self, data) -> None:
-        self.fleet.lose(data.draw(st.sampled_from(self.fleet.ready)))
-
-    @precondition(lambda self: any(self.fleet.open.values()))
-    @rule(data=st.data())
-    def reply(self, data) -> None:
-        busy = sorted(engine for engine, calls in self.fleet.open.items() if calls)
-        self._reply(data.draw(st.sampled_from(busy)))
-
-    def _reply(self, engine: ReplicaId) -> None:
-        call = self.fleet.open[engine][0]
-        if call.method == "add_lora":
-            self.loaded[engine].append(call.args[0][1])
-        values = {"get_supported_tasks": ["generate"], "add_lora": True, "list_loras": [0]}
-        self.fleet.reply(engine, values[call.method])
-
-    @invariant()
-    def nothing_is_answered_twice(self) -> None:
-        answered = [answer.call_id for answer in self.fleet.answers]
-        assert len(answered) == len(set(answered))
-
-    def teardown(self) -> None:
-        self.join()
-        while busy := [engine for engine, calls in self.fleet.open.items() if calls]:
-            self._reply(busy[0])
-        assert len(self.fleet.answers) == self.calls
-        assert all(answer.failure is None for answer in self.fleet.answers)
-        everything = {args[0][1] for _, args in self.fleet.calls.journal}
-        for engine in self.fleet.ready:
-            assert set(self.loaded[engine]) == everything
-
-
-TestAnyOrder = AnyOrder.TestCase
-TestAnyOrder.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)

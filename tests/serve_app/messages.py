@@ -1,0 +1,67 @@
+"""Every kind of message: what it may hold, how a peer decodes it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from hypothesis import strategies as st
+from vllm.v1.outputs import LogprobsLists
+
+from serve_app.wire import (
+    Abort,
+    Bye,
+    Hello,
+    Kind,
+    Load,
+    OutputsCodec,
+    Ready,
+    RequestCodec,
+    Result,
+    Utility,
+    kind_of,
+    unpack,
+)
+
+# Values that survive msgpack unchanged: tuples become lists and NaN is not equal to itself.
+scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text() | st.binary()
+values = st.recursive(
+    scalars | st.floats(allow_nan=False),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+counts = st.integers(0, 2**63)
+reals = st.floats(allow_nan=False)
+
+BODIES = {
+    Kind.HELLO: st.builds(Hello, counts, st.text()),
+    Kind.READY: st.builds(
+        Ready, counts, st.text(), counts, st.text(), st.text(), st.booleans(), reals, st.binary()
+    ),
+    Kind.ABORT: st.builds(Abort, st.lists(st.text())),
+    Kind.UTILITY: st.builds(Utility, counts, st.text(), st.lists(values, max_size=4)),
+    Kind.RESULT: st.builds(Result, counts, st.none() | st.text(), values),
+    Kind.LOAD: st.builds(Load, counts, counts, reals, counts),
+    Kind.BYE: st.builds(Bye, st.booleans(), st.text()),
+}
+STRUCTS = {Kind.HELLO: Hello, Kind.READY: Ready, Kind.ABORT: Abort, Kind.UTILITY: Utility,
+           Kind.RESULT: Result, Kind.LOAD: Load, Kind.BYE: Bye}  # fmt: skip
+
+
+def decode(frames):
+    """What a peer does with a message: find its kind, then decode it as that."""
+    kind = kind_of(frames)
+    if kind is Kind.ADD:
+        return RequestCodec().decode(frames)
+    if kind is Kind.STEP:
+        return OutputsCodec().decode(frames)
+    return unpack(frames, STRUCTS[kind])
+
+
+def logprobs(positions: int, alternatives: int) -> LogprobsLists:
+    shape = (positions, alternatives + 1)
+    return LogprobsLists(
+        np.arange(math.prod(shape), dtype=np.int32).reshape(shape),
+        -np.linspace(0, 9, math.prod(shape), dtype=np.float32).reshape(shape),
+        np.arange(positions, dtype=np.int32),
+    )

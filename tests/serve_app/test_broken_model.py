@@ -1,0 +1,37 @@
+"""A model whose API server cannot be built, while its engines run."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from cluster import spec as cluster_spec
+from serve_app.errors import ModelFailedError
+from serve_app.model_app import ModelApp
+from tests.serve_app.fake_core import HostThread
+from tests.serve_app.model_fleet import core_ready
+from tests.serve_app.waiting import eventually
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+async def test_a_model_that_cannot_be_built_says_so_at_once_and_for_good(tmp_path):
+    spec = cluster_spec.parse({"models": [{"name": "broken", "source": str(tmp_path)}]})
+    model = ModelApp(spec, spec.models[0])
+    await model.run()
+    host = HostThread("e", core_ready=core_ready(2048))
+    model.switch.set_members({"e": host.endpoint})  # its engines may well run
+    await eventually(lambda: model.switch.ready_engines() == 1)
+    for _ in range(2):  # the second comes after the switch has told that the engine is ready
+        await asyncio.to_thread(model.switch.snapshot)
+    with pytest.raises(ModelFailedError, match="model broken cannot be served"):
+        await asyncio.wait_for(model.ready_app(), 5)
+    assert not model.ready
+    await model.close()
+    await asyncio.to_thread(host.close)
