@@ -111,8 +111,6 @@ SINGLE = (
     post("/v1/messages", messages=MESSAGES, max_tokens=24, temperature=0),
     post("/v1/messages/count_tokens", messages=MESSAGES),
     post("/v1/responses", input="Hello", max_output_tokens=16, temperature=0),
-    post("/v1/chat/completions/render", messages=MESSAGES),
-    post("/v1/completions/render", prompt=PROMPT),
     get("/version"),
 )
 

@@ -7,7 +7,7 @@ The demo model may be of any quality here: what decides the length is `max_token
 from dataclasses import dataclass
 from typing import Any
 
-TOKENS = 400
+TOKENS = 700
 STORY = "Once upon a time there was a small robot who lived by the sea. One day"
 CHAT = [{"role": "user", "content": "Tell me a long story about a robot and the sea."}]
 CITIES = {
@@ -16,8 +16,8 @@ CITIES = {
         "cities": {
             "type": "array",
             "items": {"enum": ["Paris", "Berlin", "Tokyo"]},
-            "minItems": 40,
-            "maxItems": 40,
+            "minItems": 120,
+            "maxItems": 120,
         }
     },
     "required": ["cities"],
@@ -85,7 +85,7 @@ KINDS = (
             "json_schema": {"name": "cities", "schema": CITIES},
         },
     ),
-    completion("regex", ignore_eos=False, structured_outputs={"regex": "([a-z]{3,6} ){60}end"}),
+    completion("regex", ignore_eos=False, structured_outputs={"regex": "([a-z]{3,6} ){150}end"}),
     chat(
         "named tool",
         ignore_eos=False,

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 POLL_S = 0.01
 
 
