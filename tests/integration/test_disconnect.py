@@ -11,7 +11,7 @@ from tests.integration.playing import Played
 from tests.integration.waiting import until
 
 FREED_WITHIN_S = 1.5  # "within a second", and the engine's next load report
-UNSETTLED = {"completion", "several choices"}
+pytestmark = pytest.mark.unsettled
 LONG = [
     chat("streamed chat", max_tokens=900),
     completion("streamed completion", max_tokens=900),
@@ -21,13 +21,7 @@ LONG = [
 ]
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param(k, id=k.name, marks=[pytest.mark.unsettled] if k.name in UNSETTLED else [])
-        for k in LONG
-    ],
-)
+@pytest.mark.parametrize("kind", LONG, ids=lambda kind: kind.name)
 def test_a_client_that_leaves_frees_the_engine(two_engines: Fleet, kind: Kind) -> None:
     asyncio.run(_leave_midway(two_engines, kind))
     left_at_s = time.monotonic()
