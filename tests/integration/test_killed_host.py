@@ -5,12 +5,15 @@ import os
 import signal
 
 import psutil
+import pytest
 
 from tests.integration.fleet import Fleet, processes_of
 from tests.integration.kinds import chat, completion
 from tests.integration.playing import Played, play_all
 from tests.integration.test_failover_matrix import assert_same
 from tests.integration.waiting import until
+
+pytestmark = pytest.mark.unsettled
 
 TOKENS = 900
 KINDS = [
