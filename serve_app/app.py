@@ -30,7 +30,6 @@ def build(args: dict[str, str]) -> Any:
     Raises SpecError with every violation, vLLM's included, before anything is started.
     """
     spec = _load(args)
-    engine_args.check(spec)
     start_http(spec)
     if not settings.haproxy_mode():
         logger.warning(_PYTHON_PROXY)
@@ -42,12 +41,11 @@ def app_from_environment() -> Any:
 
     For `serve build`, which takes no arguments and starts nothing.
     """
-    spec = _load({"spec": settings.spec_of_environment() or examples.DEFAULT})
-    engine_args.check(spec)
-    return application(spec)
+    return application(_load({"spec": settings.spec_of_environment() or examples.DEFAULT}))
 
 
 def _load(args: dict[str, str]) -> ClusterSpec:
+    """The spec that the arguments mean, checked by vLLM too. Raises SpecError."""
     if unknown := args.keys() - {"spec", "port"}:
         raise SpecError([(name, "unknown argument; there are spec and port") for name in unknown])
     spec = load(examples.find(args.get("spec", examples.DEFAULT)))
@@ -55,7 +53,9 @@ def _load(args: dict[str, str]) -> ClusterSpec:
         raw = spec.model_dump()
         raw["ports"]["http"] = yaml.safe_load(args["port"])
         spec = parse(raw)
-    return resolve_devices(spec, gpu_build=settings.gpu_build())
+    spec = resolve_devices(spec, gpu_build=settings.gpu_build())
+    engine_args.check(spec)
+    return spec
 
 
 _PYTHON_PROXY = (

@@ -102,11 +102,6 @@ class EngineHost:
             self._spawn(loop)
         return self.endpoint
 
-    @property
-    def active_requests(self) -> int:
-        """Requests in the core, over all switches."""
-        return len(self._owners)
-
     async def stop(self, reason: str) -> None:
         """Tell the switches and close; they move what is still running here."""
         await self._say_bye(core_dead=False, reason=reason)

@@ -29,6 +29,13 @@ def adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
+def signal_at_parent_death(number: signal.Signals) -> None:
+    """Have the kernel send `number` to this process when the thread that started it ends, even by
+    SIGKILL of its process."""
+    if _libc.prctl(PR_SET_PDEATHSIG, number, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+
+
 def spawn(
     command: Sequence[str], environment: Mapping[str, str], log: Path
 ) -> subprocess.Popen[bytes]:
@@ -44,21 +51,17 @@ def spawn(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_end_with_parent,
+            preexec_fn=lambda: signal_at_parent_death(signal.SIGTERM),
         )
-
-
-def _end_with_parent() -> None:
-    """In the child: a SIGTERM when this process dies, even by SIGKILL."""
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 def descendants() -> list[psutil.Process]:
     """All living descendants of this process."""
-    return [p for p in psutil.Process().children(recursive=True) if _is_alive(p)]
+    return [p for p in psutil.Process().children(recursive=True) if is_alive(p)]
 
 
-def _is_alive(process: psutil.Process) -> bool:
+def is_alive(process: psutil.Process) -> bool:
+    """Whether it runs; one that ended and waits for its parent to notice (a zombie) does not."""
     try:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

@@ -52,15 +52,14 @@ def _is_stateful(params: SamplingParams) -> bool:
     )
 
 
-def without_reserved(request: EngineCoreRequest) -> EngineCoreRequest:
-    """`request`, changed in place, without what only the switch may ask of an engine.
+def drop_reserved(request: EngineCoreRequest) -> None:
+    """Take out of `request`, in place, what only the switch may ask of an engine.
 
     A client can put anything into `vllm_xargs`, and a forced token that is no token ends a worker.
     """
     params = request.sampling_params
     if params is not None and params.extra_args:
         params.extra_args.pop(FORCED_TOKENS_KEY, None)
-    return request
 
 
 def route_request(request: EngineCoreRequest, emitted_tokens: int = 0) -> RouteRequest:

@@ -111,7 +111,7 @@ class SwitchCore:
 
     def request(self, request: EngineCoreRequest, now_s: float) -> None:
         """A request, or the next piece of a streamed input."""
-        resume.without_reserved(request)
+        resume.drop_reserved(request)
         known = self.flights.get(request.request_id)
         if known is not None:
             self._continue_input(known, request)
@@ -260,15 +260,15 @@ class SwitchCore:
         size = resume.route_request(flight.request, len(flight.emitted))
         snapshots = [engine.snapshot() for engine in may_take]
         decision = self._router.choose(size, snapshots, self._rng)
-        self._start(flight, self.engines[decision.replica_id], kind)
+        load_tokens = size.prompt_tokens + size.max_output_tokens
+        self._start(flight, self.engines[decision.replica_id], kind, load_tokens)
 
-    def _start(self, flight: Flight, engine: Engine, kind: ResumeKind) -> None:
+    def _start(self, flight: Flight, engine: Engine, kind: ResumeKind, load_tokens: int) -> None:
         self.held.pop(flight.request_id, None)
         attempt_id = f"{flight.request_id}#{self._session}{flight.attempts + 1}"
         flight.start_attempt(attempt_id, engine.id, kind)
         flight.fingerprint = engine.ready.fingerprint
-        size = resume.route_request(flight.request, len(flight.emitted))
-        flight.load_tokens = size.prompt_tokens + size.max_output_tokens
+        flight.load_tokens = load_tokens
         engine.flights[attempt_id] = flight
         engine.outstanding_tokens += flight.load_tokens
         self._ports.add(

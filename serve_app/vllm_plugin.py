@@ -9,7 +9,6 @@ processes that no engine host started (a bare vLLM server in the same environmen
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import logging
 import multiprocessing
 import os
@@ -17,9 +16,8 @@ import signal
 import sys
 from pathlib import Path
 
+from serve_app.process_tree import signal_at_parent_death
 from serve_app.settings import ENGINE_ERRORS_ENV
-
-_PR_SET_PDEATHSIG = 1
 
 
 def register() -> None:
@@ -35,9 +33,7 @@ def register() -> None:
 def die_with_parent() -> None:
     """SIGKILL for this process as soon as the thread that started it is gone."""
     parent = os.getppid()
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    signal_at_parent_death(signal.SIGKILL)
     if os.getppid() != parent or parent == 1:
         sys.exit("the parent of this vLLM process died while it started")
 

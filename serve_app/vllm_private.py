@@ -41,12 +41,6 @@ class CoreClient(AsyncMPClient):
         super()._apply_ready_response(payload)
 
 
-def core_process_pids(client: AsyncMPClient) -> list[int]:
-    """Pids of the core processes this client started."""
-    manager = client.resources.engine_manager
-    return [] if manager is None else [process.pid for process in manager.processes]
-
-
 def structured_regex(regex: str, config: VllmConfig) -> StructuredOutputsParams:
     """A regex constraint, for the grammar backend that requests of this engine use by default."""
     backend = config.structured_outputs_config.backend

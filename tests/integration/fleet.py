@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import psutil
 from openai import AsyncOpenAI
 
 from cluster.spec import ClusterSpec, load
+from serve_app.ingress import free_ports
 from tests.integration.waiting import until
 
 READY_WITHIN_S = 600.0  # three engines on two cores; minutes only where the machine is busy
@@ -48,9 +48,7 @@ failover: {{hold_timeout_s: {ANSWER_WITHIN_S}}}
 
 def free_port() -> int:
     """A port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    return free_ports(0)[0]
 
 
 def launch(spec: Path, port: int, log: Path) -> subprocess.Popen[bytes]:

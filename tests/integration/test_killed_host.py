@@ -4,9 +4,9 @@ import asyncio
 import os
 import signal
 
-import psutil
 import pytest
 
+from serve_app.process_tree import is_alive
 from tests.integration.fleet import Fleet, processes_of
 from tests.integration.kinds import chat, completion
 from tests.integration.playing import Played, play_all
@@ -38,15 +38,10 @@ def test_every_answer_is_the_undisturbed_one_and_nothing_of_the_engine_is_left(
     assert after["moved"] > before["moved"]
     assert after["failed"] == before["failed"]
     until(
-        lambda: not any(map(_lives, processes)),
+        lambda: not any(map(is_alive, processes)),
         within_s=10,
         what="its core and worker end with it",
     )
-
-
-def _lives(process: psutil.Process) -> bool:
-    """Not counting one that is dead and only waits for its new parent to notice."""
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 async def _kill_the_busier_host(fleet: Fleet) -> tuple[list[Played], list]:
