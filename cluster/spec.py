@@ -209,7 +209,7 @@ class FailoverSpec(_Spec):
     max_attempts: int = Field(
         default=3,
         ge=1,
-        description="Engines that may run one request before it fails. Default 3: two moves, "
+        description="Times one request may be moved to another engine before it fails. Default 3: "
         "enough for a rolling upgrade to meet a crash.",
     )
     poison_deaths: int = Field(
