@@ -2,7 +2,7 @@
 
 The body is read once, up to the limit, and given to the model's app again, so that vLLM's own
 validation (and its own error texts) applies to everything but the choice of the model. A body that
-names no model, or is no JSON at all, is vLLM's to refuse.
+is no JSON object, or whose model is no text, is vLLM's to refuse.
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ _decoder = msgspec.json.Decoder(_NamesModel)
 
 class ClientGoneError(Exception):
     """The client disconnected before its body had arrived; there is nobody to answer."""
+
+
+class UnreadableBodyError(Exception):
+    """It cannot be seen whether the body names a model: vLLM will say what is wrong with it."""
 
 
 async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
@@ -117,7 +121,12 @@ def _or_disconnect(receive: Receive, gone: asyncio.Event) -> Receive:
 
 
 async def named_model(scope: Scope, body: bytes) -> str | None:
-    """The model the request names, or None."""
+    """The model the request names, or None where it names none.
+
+    Raises:
+        UnreadableBodyError: it has a body that is no JSON object and no form, or a model that is no
+            text.
+    """
     query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
     if query.get("model"):
         return query["model"][0]
@@ -137,9 +146,12 @@ def _model_of_json(body: bytes) -> str | None:
     with suppress(ValueError, RecursionError):
         parsed = json.loads(body)
         model = parsed.get("model") if isinstance(parsed, dict) else None
-        if isinstance(model, str) and model.encode():  # raises where it is half a surrogate pair
-            return model
-    return None
+        if not isinstance(parsed, dict) or not isinstance(model, str | None):
+            raise UnreadableBodyError
+        if model:
+            model.encode()  # raises where it is half a surrogate pair
+        return model
+    raise UnreadableBodyError
 
 
 async def _model_of_form(headers: Headers, body: bytes) -> str | None:
@@ -148,8 +160,10 @@ async def _model_of_form(headers: Headers, body: bytes) -> str | None:
 
     try:
         form = await MultiPartParser(headers, stream()).parse()
-    except (MultiPartException, KeyError):
-        return None
+    except (MultiPartException, KeyError) as error:
+        raise UnreadableBodyError from error
     model = form.get("model")
     await form.close()
-    return model if isinstance(model, str) else None
+    if model is None or isinstance(model, str):
+        return model
+    raise UnreadableBodyError

@@ -25,6 +25,7 @@ from cluster import spec as cluster_spec
 from serve_app.dispatch import (
     BODYLESS_METHODS,
     ClientGoneError,
+    UnreadableBodyError,
     named_model,
     read_body,
     replayed,
@@ -92,18 +93,23 @@ class Shell:
         if scope["type"] == "http" and scope["method"] not in BODYLESS_METHODS:
             body = await read_body(scope, receive, self._max_body_bytes)
             receive = replayed(body, receive)
-        model = self._model_for(scope, await named_model(scope, body), bool(body))
+        try:
+            model = self._model_for(scope, await named_model(scope, body))
+        except UnreadableBodyError:  # every model's app refuses it alike
+            model = self._first
         return await model.ready_app(), receive
 
-    def _model_for(self, scope: Scope, name: str | None, has_body: bool) -> ModelApp:
-        first = next(iter(self._models.values()))
+    @property
+    def _first(self) -> ModelApp:
+        return next(iter(self._models.values()))
+
+    def _model_for(self, scope: Scope, name: str | None) -> ModelApp:
         if name is None:
-            # A body without a readable model is malformed or uses vLLM's default: vLLM says which.
-            if len(self._models) == 1 or has_body or scope["path"] in MODEL_FREE_PATHS:
-                return first
+            if len(self._models) == 1 or scope["path"] in MODEL_FREE_PATHS:
+                return self._first
             raise ModelNeededError(
                 f"several models are served ({', '.join(self._models)}); "
-                "name one with ?model= for this route"
+                "name one, in the body or with ?model="
             )
         for model in self._models.values():
             if model.serves(name):

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from serve_app.dispatch import ClientGoneError, named_model, read_body, replayed
+from serve_app.dispatch import (
+    ClientGoneError,
+    UnreadableBodyError,
+    named_model,
+    read_body,
+    replayed,
+    run_app,
+)
 from serve_app.errors import BodyTooLargeError
 
 LIMIT = 100
@@ -91,8 +98,15 @@ def test_the_body_can_be_read_again_and_then_the_disconnect():
     assert asyncio.run(read_twice()) == [whole, GONE, GONE]
 
 
-def model_of(body: bytes, query: str = "", **headers: str) -> str | None:
-    return asyncio.run(named_model(scope(query, **headers), body))
+UNREADABLE = UnreadableBodyError
+
+
+def model_of(body: bytes, query: str = "", **headers: str) -> str | type[Exception] | None:
+    """The name, or the error in its place."""
+    try:
+        return asyncio.run(named_model(scope(query, **headers), body))
+    except UnreadableBodyError as error:
+        return type(error)
 
 
 @pytest.mark.parametrize(
@@ -108,14 +122,14 @@ def model_of(body: bytes, query: str = "", **headers: str) -> str | None:
         pytest.param(b'{"messages": []}', None, id="no model"),
         pytest.param(b'{"model": null}', None, id="null"),
         pytest.param(b'{"model": ""}', None, id="an empty name"),
-        pytest.param(b'{"model": 5}', None, id="a number"),
-        pytest.param(b'{"model": ["demo"]}', None, id="a list"),
-        pytest.param(b'{"model": "\\ud83d"}', None, id="a name that is no text"),
-        pytest.param(b'["model", "demo"]', None, id="no object"),
-        pytest.param(b'{"model": "demo"', None, id="JSON that is cut off"),
-        pytest.param(b"model=demo", None, id="no JSON"),
-        pytest.param(b"\xff\xfe", None, id="no text"),
-        pytest.param(b'{"a": ' + b"[" * 100_000, None, id="nested without end"),
+        pytest.param(b'{"model": 5}', UNREADABLE, id="a number"),
+        pytest.param(b'{"model": ["demo"]}', UNREADABLE, id="a list"),
+        pytest.param(b'{"model": "\\ud83d"}', UNREADABLE, id="a name that is no text"),
+        pytest.param(b'["model", "demo"]', UNREADABLE, id="no object"),
+        pytest.param(b'{"model": "demo"', UNREADABLE, id="JSON that is cut off"),
+        pytest.param(b"model=demo", UNREADABLE, id="no JSON"),
+        pytest.param(b"\xff\xfe", UNREADABLE, id="no text"),
+        pytest.param(b'{"a": ' + b"[" * 100_000, UNREADABLE, id="nested without end"),
         pytest.param(b"", None, id="no body"),
     ],
 )
@@ -170,14 +184,21 @@ AUDIO = part("RIFF....", name="file", filename="a.wav")
         ),
         pytest.param(form(AUDIO), FORM, None, id="no model"),
         pytest.param(
-            form(part("demo", name="model", filename="m")), FORM, None, id="the model is a file"
+            form(part("demo", name="model", filename="m")),
+            FORM,
+            UNREADABLE,
+            id="the model is a file",
         ),
-        pytest.param(form(AUDIO), {"content_type": "multipart/form-data"}, None, id="no boundary"),
+        pytest.param(
+            form(AUDIO), {"content_type": "multipart/form-data"}, UNREADABLE, id="no boundary"
+        ),
         pytest.param(b"--frontier\r\nnonsense", FORM, None, id="no form"),
         pytest.param(
             form(part("demo", name="model"))[:-20], FORM, None, id="a form that is cut off"
         ),
-        pytest.param(form(part("x" * 2_000_000, name="text")), FORM, None, id="too large a field"),
+        pytest.param(
+            form(part("x" * 2_000_000, name="text")), FORM, UNREADABLE, id="too large a field"
+        ),
     ],
 )
 def test_the_model_of_a_form(body, headers, model):
@@ -198,14 +219,92 @@ def test_what_vllm_reads_is_what_is_dispatched_by(request, ascii_only):
     """The oracle: vLLM reads bodies with Python's own parser."""
     body = json.dumps(request, ensure_ascii=ascii_only).encode()
     read = json.loads(body).get("model")
-    assert model_of(body) == (read if isinstance(read, str) and read else None)
+    assert model_of(body) == ((read or None) if isinstance(read, str | None) else UNREADABLE)
 
 
 @settings(deadline=None)
 @given(st.binary(), st.binary(max_size=20), st.booleans())
-def test_arbitrary_bytes_name_a_model_or_none(body, query, as_form):
+def test_arbitrary_bytes_name_a_model_or_none_or_are_unreadable(body, query, as_form):
     headers = FORM if as_form else {}
     framed = form(body.decode("latin-1")) if as_form else body
     given_scope = {**scope(**headers), "query_string": query}
-    model = asyncio.run(named_model(given_scope, framed))
+    try:
+        model = asyncio.run(named_model(given_scope, framed))
+    except UnreadableBodyError:
+        return
     assert model is None or isinstance(model, str)
+
+
+class LongCall:
+    """An app as vLLM's handlers are: it works until the client is gone, then tidies up."""
+
+    def __init__(self, tidies: bool = True) -> None:
+        self.started, self.left = asyncio.Event(), asyncio.Event()
+        self.tidied = False
+        self._tidies = tidies
+
+    async def __call__(self, scope: dict, receive, send) -> None:
+        self.started.set()
+        assert await receive() == GONE
+        self.left.set()
+        if not self._tidies:
+            await asyncio.Event().wait()
+        await asyncio.sleep(0)
+        self.tidied = True
+
+
+async def silent() -> dict:
+    """A client that neither says anything more nor leaves."""
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def nowhere(message: dict) -> None:
+    """A `send` that nobody reads."""
+
+
+def test_an_app_whose_request_is_cancelled_sees_its_client_leave():
+    async def cancel() -> LongCall:
+        app = LongCall()
+        task = asyncio.ensure_future(run_app(app, scope(), silent, nowhere))
+        await app.started.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return app
+
+    assert asyncio.run(cancel()).tidied
+
+
+def test_an_app_that_does_not_end_when_its_client_left_is_ended(monkeypatch):
+    monkeypatch.setattr("serve_app.dispatch.LEAVE_GRACE_S", 0.01)
+
+    async def cancel() -> LongCall:
+        app = LongCall(tidies=False)
+        task = asyncio.ensure_future(run_app(app, scope(), silent, nowhere))
+        await app.started.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        return app
+
+    assert not asyncio.run(cancel()).tidied
+
+
+def test_an_app_gets_its_client_s_messages_and_its_errors_come_through():
+    async def app(scope: dict, receive, send) -> None:
+        assert (await receive())["body"] == b"ab"
+        assert await receive() == GONE
+        await send({"type": "http.response.start", "status": 200})
+        raise ValueError("from the app")
+
+    sent: list[dict] = []
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    with pytest.raises(ValueError, match="from the app"):
+        asyncio.run(run_app(app, scope(), Client(b"ab"), send))
+    assert [message["status"] for message in sent] == [200]

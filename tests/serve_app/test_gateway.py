@@ -36,7 +36,6 @@ def two_models():
         pytest.param(("GET", "/version", {}), "one", id="what all models answer alike"),
         pytest.param(("POST", CHAT, {"content": b"{"}), "one", id="malformed: vLLM says so"),
         pytest.param(("POST", CHAT, {"json": {"model": 5}}), "one", id="mistyped: vLLM says so"),
-        pytest.param(("POST", CHAT, {"json": {}}), "one", id="nothing named in a body"),
     ],
 )
 def test_who_answers(request_, answered_by):
@@ -52,8 +51,10 @@ def test_the_model_s_app_gets_the_body_as_it_came():
     assert answer == {"answered_by": "two", "path": CHAT, "body": body.decode("latin-1")}
 
 
-def test_a_single_model_answers_whatever_has_no_name():
-    response = ask(shell(StubModel("one")), "GET", "/v1/responses/5")
+@pytest.mark.parametrize("request_", [("GET", "/v1/responses/5", {}), ("POST", CHAT, {"json": {}})])
+def test_a_single_model_answers_whatever_has_no_name(request_):
+    method, path, more = request_
+    response = ask(shell(StubModel("one")), method, path, **more)
     assert response.json()["answered_by"] == "one"
 
 
@@ -77,8 +78,18 @@ def test_an_unknown_model_is_not_found():
     }
 
 
-def test_one_of_several_models_must_be_named_where_there_is_no_body():
-    error = error_of(ask(two_models(), "GET", "/v1/responses/5"))
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pytest.param(("GET", "/v1/responses/5", {}), id="no body"),
+        pytest.param(("POST", CHAT, {"json": {"messages": []}}), id="a body without one"),
+        pytest.param(("POST", CHAT, {"json": {"model": None}}), id="null"),
+        pytest.param(("POST", "/reset_prefix_cache", {}), id="a POST without a body"),
+    ],
+)
+def test_one_of_several_models_must_be_named(request_):
+    method, path, more = request_
+    error = error_of(ask(two_models(), method, path, **more))
     assert (error["code"], error["type"], error["param"]) == (400, "BadRequestError", "model")
     assert "one, two" in error["message"]
     assert "?model=" in error["message"]
