@@ -41,12 +41,14 @@ def shared(values: Sequence[Any]) -> Any:
 @dataclass(frozen=True, slots=True)
 class UtilityRule:
     """`journal` names the state a call sets: a later call with the same name replaces it in the
-    journal, and one that `clears` it removes it. `{0}` stands for the call's first argument."""
+    journal, and one that `clears` it removes it. `{0}` stands for the call's first argument. Where
+    the answer False means "in part only", the call clears nothing and sets the state `partly`."""
 
     scope: Scope = Scope.ALL
     reduce: Reduce = first
     journal: str | None = None
     clears: tuple[str, ...] = ()
+    partly: str | None = None
 
 
 _RULES: dict[str, UtilityRule] = {
@@ -56,9 +58,9 @@ _RULES: dict[str, UtilityRule] = {
     "pin_lora": UtilityRule(reduce=all, journal="pin {0}"),
     "remove_lora": UtilityRule(reduce=any, clears=("lora {0}", "pin {0}")),
     "list_loras": UtilityRule(reduce=shared),
-    "sleep": UtilityRule(journal="sleep"),
-    # A full wake-up resumes the scheduler too, whoever paused it.
-    "wake_up": UtilityRule(reduce=all, clears=("sleep", "pause")),
+    "sleep": UtilityRule(journal="sleep", clears=("wake",)),
+    # A full wake-up resumes the scheduler too, whoever paused it; one of some tags does not.
+    "wake_up": UtilityRule(reduce=all, clears=("sleep", "pause", "wake"), partly="wake"),
     "is_sleeping": UtilityRule(reduce=all),
     "pause_scheduler": UtilityRule(journal="pause"),
     "resume_scheduler": UtilityRule(clears=("pause",)),
@@ -83,14 +85,16 @@ class Journal:
 
     calls: dict[str, tuple[str, list[Any]]] = field(default_factory=dict)
 
-    def record(self, method: str, args: list[Any]) -> None:
-        """Note a call that succeeded."""
+    def record(self, method: str, args: list[Any], answer: Any = None) -> None:
+        """Note a call that succeeded, with the engines' common answer."""
         rule = rule_of(method)
-        for template in rule.clears:
+        in_part = rule.partly is not None and answer is False
+        for template in () if in_part else rule.clears:
             self.calls.pop(_key(template, args), None)
-        if rule.journal is not None:
+        state = rule.partly if in_part else rule.journal
+        if state is not None:
             # In place of an earlier one: what was built on it (a pinned adapter) still follows.
-            self.calls[_key(rule.journal, args)] = (method, args)
+            self.calls[_key(state, args)] = (method, args)
 
     @property
     def holds_requests(self) -> bool:

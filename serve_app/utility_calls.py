@@ -115,13 +115,13 @@ class UtilityCalls:
         if call.failure is not None:
             self._answer(Result(call.client_call_id, call.failure, None))
             return
-        self.journal.record(call.method, call.args)
+        value, failure = None, None
         try:
-            answer = Result(call.client_call_id, None, rule_of(call.method).reduce(call.values))
+            value = rule_of(call.method).reduce(call.values)
         except (TypeError, ValueError) as error:
-            text = f"the engines' answers to {call.method} do not combine: {error}"
-            answer = Result(call.client_call_id, text, None)
-        self._answer(answer)
+            failure = f"the engines' answers to {call.method} do not combine: {error}"
+        self.journal.record(call.method, call.args, value)
+        self._answer(Result(call.client_call_id, failure, value))
 
     def _new_id(self) -> int:
         self._next_id += 1

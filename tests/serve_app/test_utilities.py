@@ -120,6 +120,21 @@ def test_whether_an_operator_stopped_the_engines(calls, holds):
     assert journal.holds_requests is holds
 
 
+def test_an_engine_woken_in_part_is_still_asleep():
+    journal = Journal()
+    journal.record("sleep", [1])
+    journal.record("wake_up", [["weights"]], False)
+    assert list(journal) == [("sleep", [1]), ("wake_up", [["weights"]])]
+    assert journal.holds_requests
+
+    again = Journal(dict(journal.calls))
+    again.record("sleep", [2])
+    assert list(again) == [("sleep", [2])]
+
+    journal.record("wake_up", [["kv_cache"]], True)
+    assert list(journal) == []
+
+
 def test_an_adapter_is_known_by_the_id_that_vllm_sends():
     wire_form = msgspec.msgpack.decode(
         msgspec.msgpack.encode(LoRARequest(lora_name="seven", lora_int_id=7, lora_path="/path"))
