@@ -13,6 +13,8 @@ from loadtest.procstat import Role, placement, read_meters, role_of, server_proc
 from loadtest.prompts import Fit, prompt
 
 PROBE_WORDS = (50, 150)
+SETTLE_S = 5.0
+"""Between the servers' start and a look at what they spend when idle."""
 
 Emit = Callable[[Row], None]
 
@@ -20,6 +22,7 @@ Emit = Callable[[Row], None]
 def run(plan: Plan, both: Mapping[Side, Subject], emit: Emit) -> None:
     """Raises ServerError where the bare server does not answer a plain request."""
     words = fit_words(plan, both["bare"])
+    time.sleep(SETTLE_S if plan.idle_s else 0)
     for subject in both.values():
         emit(_idle_row(subject, plan.idle_s))
     for pair in range(plan.pairs):

@@ -17,6 +17,7 @@ from serve_app.replay import FORCED_TOKENS_KEY
 from serve_app.resume import (
     UNBOUNDED_OUTPUT_TOKENS,
     attempt_request,
+    drop_reserved,
     prompt_tokens,
     route_request,
 )
@@ -78,6 +79,19 @@ def test_every_attempt_has_its_own_id_and_the_first_client_s_index(kind):
     attempt = attempt_request(original, "r#1", kind, EMITTED)
     assert (attempt.request_id, attempt.client_index) == ("r#1", 0)
     assert attempt.external_req_id == original.external_req_id
+
+
+def test_a_client_cannot_force_tokens():
+    sent = request("r", extra_args={"mine": 1, FORCED_TOKENS_KEY: [-1]})
+    drop_reserved(sent)
+    assert sent.sampling_params.extra_args == {"mine": 1}
+
+
+@pytest.mark.parametrize("sent", [request("r"), pooling_request("p")], ids=["plain", "pooling"])
+def test_a_request_without_extra_arguments_stays_as_it_is(sent):
+    before = encoded(sent)
+    drop_reserved(sent)
+    assert encoded(sent) == before
 
 
 def test_a_resent_request_differs_in_its_id_only():
