@@ -12,7 +12,7 @@ import httpx2
 from cluster.spec import ModelSpec
 from serve_app.demo import MODEL_PATH
 from tests.integration.fleet import free_port
-from tests.integration.waiting import until
+from tests.waiting import until
 
 READY_WITHIN_S = 300.0
 STOPPED_WITHIN_S = 30.0

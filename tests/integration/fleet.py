@@ -14,7 +14,7 @@ from openai import AsyncOpenAI
 
 from cluster.spec import ClusterSpec, load
 from serve_app.ingress import free_ports
-from tests.integration.waiting import until
+from tests.waiting import until
 
 READY_WITHIN_S = 600.0  # three engines on two cores; minutes only where the machine is busy
 STOPPED_WITHIN_S = 90.0
@@ -24,7 +24,7 @@ ANSWER_WITHIN_S = 300.0
 # and a fixed size spares it the warm-up. No free whitespace: untrained weights would choose it for
 # ever where a JSON grammar allows it.
 ENGINE = """
-      max_model_len: 1024
+      max_model_len: 4096
       kv_cache_memory_bytes: 134217728
       structured_outputs_config: {backend: xgrammar, disable_any_whitespace: true}
 """
@@ -104,6 +104,12 @@ class Fleet:
     @property
     def url(self) -> str:
         return str(self.http.base_url)
+
+    @property
+    def port(self) -> int:
+        port = self.http.base_url.port
+        assert port is not None
+        return port
 
     def client(self) -> AsyncOpenAI:
         """The official SDK: it raises where an answer is not what the OpenAI API describes."""

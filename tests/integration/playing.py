@@ -13,7 +13,7 @@ from typing import Any
 from openai import APIError, AsyncOpenAI
 
 from tests.integration.answers import Answer, folded
-from tests.integration.fleet import Fleet
+from tests.integration.fleet import Fleet, processes_of
 from tests.integration.kinds import Kind
 
 UNDER_WAY_PARTS = 3
@@ -93,13 +93,18 @@ async def play_all(fleet: Fleet, kinds: Iterable[Kind], model: str = "demo") -> 
 
 async def start_all(
     fleet: Fleet, client: AsyncOpenAI, group: asyncio.TaskGroup, played: list[Played]
-) -> None:
-    """Start all, and wait until every one is with an engine and every stream flows."""
+) -> list[asyncio.Task[None]]:
+    """Start all, and wait until every one is with an engine and every stream flows.
+
+    The engines stand still until they have them all: none is over before the last has begun.
+    """
     flights = fleet.flights()["active"] + sum(each.kind.flights for each in played)
-    for each in played:
-        group.create_task(each.play(client))
-    await asyncio.to_thread(fleet.wait_for_active, flights)
+    cores = [processes_of(row["pid"])["EngineCore"][0].pid for row in fleet.engines()]
+    async with frozen(*cores):
+        tasks = [group.create_task(each.play(client)) for each in played]
+        await asyncio.to_thread(fleet.wait_for_active, flights)
     await all_flow(played)
+    return tasks
 
 
 async def all_flow(played: list[Played]) -> None:
@@ -110,10 +115,12 @@ async def all_flow(played: list[Played]) -> None:
 
 
 @asynccontextmanager
-async def frozen(pid: int) -> AsyncIterator[None]:
-    """A process that stands still meanwhile: streams do not run out while one waits."""
-    os.kill(pid, signal.SIGSTOP)
+async def frozen(*pids: int) -> AsyncIterator[None]:
+    """Processes that stand still meanwhile: streams do not run out while one waits."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
     try:
         yield
     finally:
-        os.kill(pid, signal.SIGCONT)
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)

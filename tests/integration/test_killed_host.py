@@ -4,16 +4,12 @@ import asyncio
 import os
 import signal
 
-import pytest
-
 from serve_app.process_tree import is_alive
 from tests.integration.fleet import Fleet, processes_of
 from tests.integration.kinds import chat, completion
-from tests.integration.playing import Played, play_all
+from tests.integration.playing import Played, play_all, start_all
 from tests.integration.test_failover_matrix import assert_same
-from tests.integration.waiting import until
-
-pytestmark = pytest.mark.unsettled
+from tests.waiting import until
 
 TOKENS = 900
 KINDS = [
@@ -47,9 +43,7 @@ def test_every_answer_is_the_undisturbed_one_and_nothing_of_the_engine_is_left(
 async def _kill_the_busier_host(fleet: Fleet) -> tuple[list[Played], list]:
     played = [Played(kind) for kind in KINDS]
     async with fleet.client() as client, asyncio.TaskGroup() as group:
-        for each in played:
-            group.create_task(each.play(client))
-        await asyncio.gather(*(each.more(5) for each in played if each.kind.stream))
+        await start_all(fleet, client, group, played)
         busier = max(await asyncio.to_thread(fleet.engines), key=lambda row: row["running"])
         processes = processes_of(busier["pid"])
         os.kill(busier["pid"], signal.SIGKILL)

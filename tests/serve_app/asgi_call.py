@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message
 
-from tests.serve_app.waiting import eventually
+from tests.waiting import eventually
 
 
 class AsgiCall:

@@ -14,7 +14,7 @@ from serve_app.gateway import Shell
 from serve_app.model_app import ModelApp
 from tests.serve_app.asgi_call import AsgiCall
 from tests.serve_app.fake_core import HostThread
-from tests.serve_app.waiting import eventually
+from tests.waiting import eventually
 
 CHAT = "/v1/chat/completions"
 BUILD_DEADLINE_S = 120.0
@@ -97,7 +97,7 @@ class ModelFleet:
     async def built(self) -> None:
         """Every model's app is there."""
         models = self.models.values()
-        await eventually(lambda: all(m.app is not None for m in models), BUILD_DEADLINE_S)
+        await eventually(lambda: all(m.app is not None for m in models), within_s=BUILD_DEADLINE_S)
 
     def running(self, model: str) -> HostThread:
         """The engine that has the (only) request."""

@@ -16,7 +16,7 @@ from starlette.websockets import WebSocket
 
 from serve_app.errors import GatewayError
 from serve_app.gateway import Shell
-from tests.serve_app.waiting import DEADLINE_S
+from tests.waiting import DEADLINE_S
 
 LIMIT = 1000  # bytes of a body
 

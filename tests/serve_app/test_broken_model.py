@@ -11,7 +11,7 @@ from serve_app.errors import ModelFailedError
 from serve_app.model_app import ModelApp
 from tests.serve_app.fake_core import HostThread
 from tests.serve_app.model_fleet import core_ready
-from tests.serve_app.waiting import eventually
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.anyio
 

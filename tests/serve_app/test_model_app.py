@@ -15,7 +15,7 @@ from tests.serve_app.fake_core import EMBEDDING, HostThread
 from tests.serve_app.model_fleet import CHAT, ModelFleet
 from tests.serve_app.prometheus_text import comments, samples
 from tests.serve_app.stub_models import send
-from tests.serve_app.waiting import eventually
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.anyio
 

@@ -15,7 +15,7 @@ from serve_app.wire import Hello, Kind, pack
 from tests.serve_app.builders import request
 from tests.serve_app.fake_core import HEARTBEAT, HostThread, continuation
 from tests.serve_app.front import DEADLINE_S, Front
-from tests.serve_app.waiting import wait_until
+from tests.waiting import until
 
 PROMPT = [1, 2, 3]
 
@@ -119,7 +119,7 @@ def test_an_engine_that_serve_removes_loses_its_requests_to_the_others(fleet):
     left.call(lambda: left.core.allow(None))
     fleet.front.read_until_finished("r")
     assert fleet.front.tokens["r"] == continuation(PROMPT, 20)
-    wait_until(lambda: removed.call(lambda: removed.core.running == {}))
+    until(lambda: removed.call(lambda: removed.core.running == {}))
     removed.close()
 
 
@@ -141,19 +141,19 @@ def test_a_host_aborts_what_a_vanished_switch_had_running(fleet):
     fleet.front.read_until_tokens("r", 5)
     fleet.switch.stop()
     host = fleet.hosts["a"]
-    wait_until(lambda: host.call(lambda: host.core.aborted != [] and not host.core.running))
+    until(lambda: host.call(lambda: host.core.aborted != [] and not host.core.running))
 
 
 def test_utilities_go_to_all_engines_and_to_those_that_join_later(fleet):
     fleet.start("a", "b")
     fleet.attach()
-    wait_until(lambda: fleet.switch.ready_engines() == 2)
+    until(lambda: fleet.switch.ready_engines() == 2)
     for host in fleet.hosts.values():
         host.core.answers |= {"add_lora": True, "list_loras": [7]}
     lora = ["name", 7, "/path"]
     assert fleet.front.call(1, "add_lora", lora).result.result is True
     fleet.start("c")
-    wait_until(lambda: fleet.switch.ready_engines() == 3)
+    until(lambda: fleet.switch.ready_engines() == 3)
     fleet.hosts["c"].core.answers["list_loras"] = [7, 8]
     assert fleet.front.call(2, "list_loras").result.result == [7]  # what every engine has
     calls = [host.core.calls[0] for host in fleet.hosts.values()]
@@ -215,7 +215,7 @@ def test_the_snapshot_shows_engines_and_flights(fleet):
     fleet.attach()
     fleet.front.add(request("r", max_tokens=20))
     fleet.front.read_until_tokens("r", 5)
-    wait_until(lambda: fleet.switch.snapshot()["engines"][0]["running"] == 1)
+    until(lambda: fleet.switch.snapshot()["engines"][0]["running"] == 1)
     snapshot = fleet.switch.snapshot()
     assert snapshot["flights"] == {"active": 1, "moved": 0, "failed": 0}
     assert snapshot["engines"] == [

@@ -17,7 +17,7 @@ import pytest
 
 from serve_app import vllm_plugin
 from serve_app.settings import ENGINE_ERRORS_ENV
-from tests.serve_app.waiting import wait_until
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 30.0
@@ -43,7 +43,9 @@ class Host:
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
         )
-        wait_until(lambda: self._pid_file.exists() or self.process.poll() is not None, DEADLINE_S)
+        until(
+            lambda: self._pid_file.exists() or self.process.poll() is not None, within_s=DEADLINE_S
+        )
 
     @property
     def child(self) -> int:
@@ -76,7 +78,7 @@ def test_a_child_dies_when_its_host_is_killed(start):
     host = start()
     assert is_alive(host.child)
     host.kill()
-    wait_until(lambda: not is_alive(host.child), DEADLINE_S)
+    until(lambda: not is_alive(host.child), within_s=DEADLINE_S)
 
 
 def test_a_child_that_no_host_of_ours_started_is_left_alone(start):
@@ -91,7 +93,7 @@ def test_a_child_that_no_host_of_ours_started_is_left_alone(start):
 def test_to_the_kernel_the_thread_that_started_a_child_is_its_parent(start):
     """Why the engine keeps a thread for nothing else: an executor's idle thread may end."""
     host = start("end-starter")
-    wait_until(lambda: not is_alive(host.child), DEADLINE_S)
+    until(lambda: not is_alive(host.child), within_s=DEADLINE_S)
     assert host.process.poll() is None
 
 
