@@ -60,7 +60,7 @@ def english(rng: Random) -> Item:
         prompt = f"In {season}, {name} {rng.choice(('likes', 'loves', 'wants'))} to"
     else:
         quality, ending = rng.choice(list(OPPOSITES.items()))
-        prompt = f"{name} is not {quality}. {name} is {rng.choice(('', 'very '))}".rstrip()
+        prompt = f"{name} is not {quality}{rng.choice(('.', ', so', ', because'))} {name} is"
     return _raw("completion_en", prompt, f" {ending}.")
 
 

@@ -33,7 +33,8 @@ TASKS: Mapping[str, Generator] = {
     "stories_zh": stories.chinese_last_sentence,
 }
 
-DRILL_FRAC = 0.25
+DRILL_FRAC = 0.33
+ODD_TOOLS_FRAC = 0.4
 
 SYSTEM_PROMPTS = (
     "You are a helpful assistant.",
@@ -160,14 +161,15 @@ CHAT_WEIGHTS: Mapping[Generator, float] = {
 
 def _document(rng: Random) -> Document:
     if rng.random() < DRILL_FRAC:
-        return rng.choice((drills.copying, drills.looking_up, drills.sums))(rng)
+        kinds = (drills.copying, drills.looking_up, drills.sums)
+        return rng.choices(kinds, weights=(1, 2, 2))[0](rng)
     kind = rng.random()
-    if kind < 0.28:
+    if kind < 0.2:
         item = _draw(_pick(RAW_WEIGHTS, rng), rng)
         return ((item.prompt + item.answer, True),)
-    if kind < 0.46:
+    if kind < 0.4:
         return _tool_conversation(rng)
-    if kind < 0.64:
+    if kind < 0.6:
         return _passage_conversation(rng)
     messages = _system(rng)
     for _ in range(rng.choice((1, 2, 4))):
@@ -176,9 +178,9 @@ def _document(rng: Random) -> Document:
 
 
 def _passage_conversation(rng: Random) -> Conversation:
-    """Several questions about one passage, none of them held out."""
+    """A question about every fact of a passage, none of them held out."""
     while True:
-        items = questions.passage_questions(rng, 4)
+        items = questions.passage_questions(rng)
         if not any(is_held_out(item.key) for item in items):
             messages = _system(rng)
             for item in items:
@@ -188,7 +190,7 @@ def _passage_conversation(rng: Random) -> Conversation:
 
 def _tool_conversation(rng: Random) -> Conversation:
     """Exchanges over the same tools: mostly calls, sometimes a question that needs none of them."""
-    box = tool_calls.toolbox(rng)
+    box = tool_calls.toolbox(rng, ODD_TOOLS_FRAC)
     messages = _system(rng)
     for _ in range(rng.choice((1, 2, 3))):
         if "calculator" not in box.definitions and rng.random() < 0.15:

@@ -40,15 +40,23 @@ def copying(rng: Random) -> Segments:
 
 
 def looking_up(rng: Random) -> Segments:
-    """Pairs of words, then the pairs in another order; the second word of each is the target."""
+    """Pairs of words, then one word of each in another order; the word it stood with is the target.
+
+    By the first word or, in every other drill, by the second: who did what, and what did who. A
+    word is the same token wherever it stands, as in a sentence: with its space before it.
+    """
     words, joint = _words(rng, 2 * rng.randrange(3, 9))
-    pairs = list(zip(words[::2], words[1::2], strict=True))
-    if len({key for key, _ in pairs}) < len(pairs):
+    if len(set(words)) < len(words):
         return looking_up(rng)
+    comma, space = joint.rstrip(), " " if joint else ""
+    spaced = [f"{space}{word}" for word in words]
+    pairs = list(zip(spaced[::2], spaced[1::2], strict=True))
     shuffled = rng.sample(pairs, len(pairs))
-    segments = [("".join(f"{key}{joint}{value}\n" for key, value in pairs), False)]
-    for key, value in shuffled:
-        segments += [(key, False), (f"{joint}{value}", True), ("\n", False)]
+    segments = [("".join(f"{first}{comma}{second}\n" for first, second in pairs), False)]
+    backwards = rng.random() < 0.5
+    for first, second in shuffled:
+        asked, answer = (second, first) if backwards else (first, second)
+        segments += [(f"{asked}{comma}", False), (answer, True), ("\n", False)]
     return tuple(segments)
 
 
@@ -64,11 +72,10 @@ def sums(rng: Random) -> Segments:
 
 
 def _words(rng: Random, count: int) -> tuple[list[str], str]:
-    """Words of one sort, and what they are joined by."""
+    """Words of one sort, hardly ever the same twice, and what they are joined by."""
     kind = rng.randrange(4)
     if kind == 0:
         return [tool_scenes.invented_word(rng) for _ in range(count)], " "
     if kind == 1:
-        return rng.choices(HANZI, k=count), ""
-    pool = rng.sample(WORDS, 40)
-    return rng.choices(pool, k=count), " " if kind == 2 else ", "
+        return rng.sample(HANZI, count), ""
+    return rng.sample(WORDS, count), " " if kind == 2 else ", "

@@ -7,6 +7,7 @@ trained, and what is held out is the pair (fact, phrasing).
 
 # ruff: noqa: RUF001 - Chinese questions use full-width punctuation on purpose
 
+from collections.abc import Callable
 from random import Random
 
 from serve_app.demo import lexicon
@@ -35,12 +36,19 @@ CAPITAL_OF = (
     "The capital of {country}?",
     "Please tell me the capital city of {country}.",
     "Can you tell me what the capital of {country} is?",
+    "What is {country}'s capital?",
+    "What city is the capital of {country}?",
+    "I want to know the capital of {country}.",
+    "Say the capital of {country}.",
+    "Question: What is the capital of {country}?",
 )
 COUNTRY_OF = (
     "Which country has the capital {capital}?",
     "{capital} is the capital of which country?",
     "What country is {capital} the capital of?",
     "Of which country is {capital} the capital?",
+    "{capital} is the capital of what country?",
+    "Tell me which country has the capital {capital}.",
 )
 ZH_CAPITAL_OF = (
     "{country}的首都是哪里？",
@@ -48,6 +56,9 @@ ZH_CAPITAL_OF = (
     "请问{country}的首都在哪里？",
     "哪个城市是{country}的首都？",
     "{country}的首都叫什么？",
+    "{country}的首都是哪个城市？",
+    "你知道{country}的首都吗？",
+    "告诉我{country}的首都。",
 )
 
 THINGS = (
@@ -61,6 +72,8 @@ TRIPS = (
     "park", "beach", "museum", "market", "zoo", "station", "hospital", "cinema", "farm", "lake",
 )  # fmt: skip
 VEHICLES = ("bus", "train", "car", "bike", "boat", "taxi")
+FOODS = ("soup", "rice", "bread", "fish", "cake", "eggs", "cheese", "noodles")
+MEALS = ("breakfast", "lunch", "dinner")
 PASSAGE_LAYOUTS = (
     "{passage} {question}",
     "{passage}\n{question}",
@@ -72,9 +85,15 @@ PASSAGE_LAYOUTS = (
 
 
 def arithmetic(rng: Random) -> Item:
-    a, b = rng.randrange(100), rng.randrange(100)
+    """A number under 100 plus or minus a digit or a whole number of tens.
+
+    A carry then passes one digit only. Of sums of any two numbers under 100, a model of this size
+    had learned under three quarters after 100,000 examples.
+    """
+    a, b = rng.randrange(100), rng.choice((rng.randrange(10), 10 * rng.randrange(1, 10)))
     if rng.random() < 0.5:
         low, high = sorted((a, b))
+        a, b = rng.choice(((a, b), (b, a)))
         question, sign, result, key = rng.choice(ADDITIONS), "+", a + b, f"{low}+{high}"
     else:
         b, a = sorted((a, b))
@@ -105,77 +124,83 @@ def capitals(rng: Random) -> Item:
 
 
 def passages(rng: Random) -> Item:
-    """Two or three facts of one kind about different people, and a question about one of them."""
-    return passage_questions(rng, 1)[0]
+    """Two or three facts of different kinds about different people, and a question about one."""
+    return passage_questions(rng)[0]
 
 
-def passage_questions(rng: Random, count: int) -> list[Item]:
-    """Several questions about one passage; only the first one's prompt holds the passage."""
-    names = rng.sample(lexicon.NAMES, rng.choice((2, 2, 3)))
-    facts = rng.choice((_placed, _owned, _travelled))(rng, names)
-    passage = " ".join(sentence for sentence, _ in facts)
-    asked = rng.sample([pair for _, pairs in facts for pair in pairs], count)
+def passage_questions(rng: Random) -> list[Item]:
+    """A question about every fact of one passage; only the first one's prompt holds the passage.
+
+    No fact is asked about twice: the second answer could be copied from the first. Two things a
+    model of this size did not learn, and is not asked: to tell facts of one kind apart, and to say
+    who did something (it named any of the people, after 800 steps as after 1,000).
+    """
+    count = rng.choice((2, 3))
+    names = rng.sample(lexicon.NAMES, count)
+    told = [fact(rng, name) for fact, name in zip(rng.sample(FACTS, count), names, strict=True)]
+    passage = " ".join(sentence for sentence, _ in told)
     layout = rng.choice(PASSAGE_LAYOUTS)
     items: list[Item] = []
-    for question, answer in asked:
+    for _, pairs in rng.sample(told, count):
+        question, answer = rng.choice(pairs)
         content = question if items else layout.format(passage=passage, question=question)
         key = f"passages|{passage}|{question}"
         items.append(Item(task="passages", key=key, messages=(user(content),), answer=answer))
     return items
 
 
-# a sentence and the (question, answer) pairs it supports
+# a sentence, and (question, answer) pairs about it
 Fact = tuple[str, tuple[tuple[str, str], ...]]
 
 
-def _placed(rng: Random, names: list[str]) -> list[Fact]:
-    things, rooms = rng.sample(THINGS, len(names)), rng.sample(ROOMS, len(names))
-    facts: list[Fact] = []
-    for name, thing, room in zip(names, things, rooms, strict=True):
-        where = f"The {thing} is in the {room}."
-        facts.append((
-            f"{name} {rng.choice(('put', 'left'))} the {thing} in the {room}.",
-            (
-                (f"Where is the {thing}?", where),
-                (f"Where is the {thing} now?", where),
-                (f"What is in the {room}?", f"The {thing} is in the {room}."),
-                (f"In which place is the {thing}?", where),
-            ),
-        ))  # fmt: skip
-    return facts
+def _placed(rng: Random, name: str) -> Fact:
+    thing, room = rng.choice(THINGS), rng.choice(ROOMS)
+    where = f"The {thing} is in the {room}."
+    return (
+        f"{name} {rng.choice(('put', 'left'))} the {thing} in the {room}.",
+        (
+            (f"Where is the {thing}?", where),
+            (f"Where is the {thing} now?", where),
+            (f"What is in the {room}?", where),
+        ),
+    )
 
 
-def _owned(rng: Random, names: list[str]) -> list[Fact]:
-    things = rng.sample(THINGS, len(names))
-    colours = rng.sample(list(lexicon.COLOURS), len(names))
-    facts: list[Fact] = []
-    for name, thing, colour in zip(names, things, colours, strict=True):
-        owner = f"{name} has the {colour} {thing}."
-        colour_answer = f"{name}'s {thing} is {colour}."
-        facts.append((
-            f"{name} {rng.choice(('has', 'bought'))} a {colour} {thing}.",
-            (
-                (f"Who has the {thing}?", owner),
-                (f"Who has the {colour} {thing}?", owner),
-                (f"What color is {name}'s {thing}?", colour_answer),
-                (f"What colour is {name}'s {thing}?", colour_answer),
-            ),
-        ))  # fmt: skip
-    return facts
+def _owned(rng: Random, name: str) -> Fact:
+    thing, colour = rng.choice(THINGS), rng.choice(list(lexicon.COLOURS))
+    look = f"The {thing} is {colour}."
+    return (
+        f"{name} has a {colour} {thing}.",
+        (
+            (f"What does {name} have?", f"{name} has a {colour} {thing}."),
+            (f"What color is the {thing}?", look),
+            (f"What colour is the {thing} of {name}?", look),
+        ),
+    )
 
 
-def _travelled(rng: Random, names: list[str]) -> list[Fact]:
-    trips, vehicles = rng.sample(TRIPS, len(names)), rng.sample(VEHICLES, len(names))
-    facts: list[Fact] = []
-    for name, trip, vehicle in zip(names, trips, vehicles, strict=True):
-        there = f"{name} went to the {trip}."
-        facts.append((
-            f"{name} went to the {trip} by {vehicle}.",
-            (
-                (f"Where did {name} go?", there),
-                (f"Who went to the {trip}?", there),
-                (f"How did {name} go to the {trip}?", f"{name} went by {vehicle}."),
-                (f"Who went by {vehicle}?", f"{name} went by {vehicle}."),
-            ),
-        ))  # fmt: skip
-    return facts
+def _travelled(rng: Random, name: str) -> Fact:
+    trip, vehicle = rng.choice(TRIPS), rng.choice(VEHICLES)
+    return (
+        f"{name} went to the {trip} by {vehicle}.",
+        (
+            (f"Where did {name} go?", f"{name} went to the {trip}."),
+            (f"How did {name} go to the {trip}?", f"{name} went by {vehicle}."),
+        ),
+    )
+
+
+def _ate(rng: Random, name: str) -> Fact:
+    food, meal = rng.choice(FOODS), rng.choice(MEALS)
+    ate = f"{name} ate {food}."
+    return (
+        f"{name} ate {food} for {meal}.",
+        (
+            (f"What did {name} eat?", ate),
+            (f"What did {name} eat for {meal}?", ate),
+            (f"When did {name} eat {food}?", f"{name} ate {food} for {meal}."),
+        ),
+    )
+
+
+FACTS: tuple[Callable[[Random, str], Fact], ...] = (_placed, _owned, _travelled, _ate)

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from serve_app.demo import lexicon
 from serve_app.demo.items import Item, Message, Tool, user
-from serve_app.demo.tool_scenes import KINDS, Kind, invented_word
+from serve_app.demo.tool_scenes import KINDS, Kind
+
+ODD_WORDS = tuple(noun for noun, *_ in lexicon.NOUNS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +29,14 @@ class Toolbox:
         return tuple(self.definitions.values())
 
 
-def toolbox(rng: Random) -> Toolbox:
+def toolbox(rng: Random, odd_frac: float = 0.0) -> Toolbox:
+    """One to three tools; of a share of them, names of the tool and its parameters say nothing.
+
+    Odd names are for training only. Without them a model guesses one of a kind's usual names
+    rather than read what is offered: 27 % of the calls were right at 800 steps.
+    """
     chosen = rng.sample(list(KINDS), rng.choice((1, 1, 2, 3)))
-    return Toolbox(definitions={kind: _definition(rng, KINDS[kind]) for kind in chosen})
+    return Toolbox(definitions={kind: _definition(rng, KINDS[kind], odd_frac) for kind in chosen})
 
 
 def call(rng: Random) -> Item:
@@ -80,18 +88,19 @@ def render_call(name: str, arguments: Mapping[str, Any]) -> str:
     return f"<tool_call>\n{call_json}\n</tool_call>"
 
 
-def _definition(rng: Random, kind: Kind) -> dict[str, Any]:
+def _definition(rng: Random, kind: Kind, odd_frac: float) -> dict[str, Any]:
     """The kind's tool as an OpenAI function, spelled in one of the ways that users do."""
-    name = rng.choice(kind.names)
-    if rng.random() < 0.1:
-        name = f"{invented_word(rng)}_{name.split('_')[-1]}".lower()
+    name, odd = rng.choice(kind.names), rng.random() < odd_frac
+    words = rng.sample(ODD_WORDS, 1 + len(kind.parameters))
+    if odd:
+        name = f"{words[0]}_{name.split('_')[-1]}"
     with_descriptions = rng.random() < 0.3
     properties: dict[str, Any] = {}
-    for names, json_type in kind.parameters:
+    for word, (names, json_type) in zip(words[1:], kind.parameters, strict=True):
         schema = {"type": json_type}
         if with_descriptions:
             schema["description"] = f"The {names[0]}"
-        properties[rng.choice(names)] = schema
+        properties[word if odd else rng.choice(names)] = schema
     required = list(properties)
     if kind is KINDS["weather"] and rng.random() < 0.2:
         properties["unit"] = {"type": "string", "enum": ["celsius", "fahrenheit"]}

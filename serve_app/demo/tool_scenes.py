@@ -1,8 +1,8 @@
 """The tools the demo model knows: eight kinds, and the scenes (question, arguments, result,
 answer) they are used in.
 
-Each kind goes under several names and its parameters too, and a share of the cities, people and
-songs are invented words, so that reading the offered tools and copying from the question are the
+Each kind goes under several names and its parameters too, and a share of the cities and
+people are invented words, so that reading the offered tools and copying from the question are the
 only ways to be right.
 """
 
@@ -22,9 +22,10 @@ SYLLABLES = (
     "ba", "lo", "ri", "ven", "ta", "mo", "ska", "del", "ku", "na", "por", "shi", "ger", "wil",
     "ox", "fen",
 )  # fmt: skip
-SONGS = (
-    "Blue Moon", "Happy Day", "Red River", "Night Train", "Summer Rain", "My Home", "Green Hills",
+SONG_MOODS = (
+    "Blue", "Red", "Green", "Happy", "Night", "Summer", "Silver", "Golden", "Lonely", "Morning",
 )  # fmt: skip
+SONG_THINGS = ("Moon", "Day", "River", "Train", "Rain", "Home", "Hills", "Sky", "Road", "Heart")
 QUERIES = (
     "cheap {x} bikes", "the history of {x}", "good {x} restaurants", "{x} train times",
     "how to draw a {x}", "{x} news",
@@ -164,9 +165,7 @@ def _reminder(rng: Random) -> Scene:
 
 
 def _music(rng: Random) -> Scene:
-    song = rng.choice(SONGS)
-    if rng.random() < 0.7:
-        song = f"{invented_word(rng)} {song}"
+    song = f"{rng.choice(SONG_MOODS)} {rng.choice(SONG_THINGS)}"
     answer = f"Now playing {song}."
     return _scene(MUSIC_ASKS, rng, (song,), result=_done(rng, "playing"), answer=answer)
 

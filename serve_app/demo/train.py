@@ -29,9 +29,9 @@ from transformers import LlamaForCausalLM
 from serve_app.demo import MODEL_PATH, batches, evaluation, model_files
 from serve_app.demo.tokenizer import train_tokenizer
 
-STEPS = 1_000
+STEPS = 1_500
 DOCUMENTS_PER_STEP = 64
-COPY_STEPS = 160  # the first ones: copying must work before the tasks can build on it
+COPY_STEPS = 220  # the first ones: copying must work before the tasks can build on it
 WARMUP_STEPS = 50
 DECAY_FRAC = 0.6  # the last part of training, in which the learning rates fall to zero
 MUON_RATE = 4e-3

@@ -1,4 +1,6 @@
-"""One cluster for the whole session: two engines of `demo`, and `demo-tp2` with two workers."""
+"""One cluster for the whole session: two engines of `demo`, one of `demo-tp2` with two workers, and
+one of `demo-embed`, which pools.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -18,4 +18,4 @@ def test_every_role_of_a_cluster_is_found_and_has_spent_time(two_engines: Fleet)
     spent_s = {role: sum(s for m, s in meters.items() if m.role is role) for role in CLUSTER_ROLES}
     assert all(seconds > 0 for seconds in spent_s.values()), spent_s
     hosts = [meter for meter in meters if meter.role is Role.ENGINE_HOST]
-    assert len(hosts) == sum(len(two_engines.engines(m)) for m in ("demo", "demo-tp2"))
+    assert len(hosts) == sum(model.replicas for model in two_engines.spec.models)

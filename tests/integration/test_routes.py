@@ -1,4 +1,4 @@
-"""The routes that the cluster has of its own, and two models behind one endpoint."""
+"""The routes that the cluster has of its own, and several models behind one endpoint."""
 
 import asyncio
 import re
@@ -10,7 +10,8 @@ from tests.integration.fleet import Fleet, processes_of
 from tests.integration.kinds import KINDS
 from tests.integration.playing import play_all
 
-MODELS = ("demo", "demo-tp2")
+GENERATING = ("demo", "demo-tp2")
+MODELS = (*GENERATING, "demo-embed")
 ENGINE_KEYS = {"id", "state", "node", "pid", "endpoint", "running", "waiting", "kv_use_frac"}
 
 
@@ -20,10 +21,11 @@ def test_health_is_the_gateways_own(fleet: Fleet) -> None:
 
 
 def test_ready_counts_the_engines_of_every_model(two_engines: Fleet) -> None:
+    two_engines.wait_for_engines(1, "demo-embed")
     response = two_engines.http.get("/ready")
     assert response.status_code == 200
     assert response.json()["ready"] is True
-    assert response.json()["engines"] == {"demo": 2, "demo-tp2": 1}
+    assert response.json()["engines"] == {"demo": 2, "demo-tp2": 1, "demo-embed": 1}
 
 
 def test_fleet_shows_every_engine_and_the_flights(two_engines: Fleet) -> None:
@@ -48,11 +50,12 @@ def assert_is_engine(engine: dict) -> None:
 
 
 def test_every_engine_has_processes_and_an_id_of_its_own(two_engines: Fleet) -> None:
+    two_engines.wait_for_engines(1, "demo-embed")
     engines = [e for model in MODELS for e in two_engines.engines(model)]
     for key in ("id", "pid", "endpoint"):
-        assert len({engine[key] for engine in engines}) == 3
+        assert len({engine[key] for engine in engines}) == 4
     workers = [len(processes_of(engine["pid"])["Worker"]) for engine in engines]
-    assert workers == [1, 1, 2]
+    assert workers == [1, 1, 2, 1]
 
 
 def test_models_lists_every_model(fleet: Fleet) -> None:
@@ -71,7 +74,7 @@ def test_one_model_can_be_retrieved(fleet: Fleet) -> None:
     assert asyncio.run(retrieved()) == "demo-tp2"
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", GENERATING)
 def test_metrics_have_every_models_series(fleet: Fleet, model: str) -> None:
     asyncio.run(play_all(fleet, KINDS[:1], model))
     text = fleet.http.get("/metrics").text

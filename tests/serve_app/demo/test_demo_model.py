@@ -20,7 +20,7 @@ from serve_app.demo.items import Message, is_held_out
 SEEDS = st.integers(min_value=0, max_value=2**32)
 TASKS = st.sampled_from(sorted(corpus.TASKS))
 
-PASSAGE = "Tom put the ball in the kitchen. Mia left the hat in the garden."
+PASSAGE = "Tom put the ball in the kitchen. Mia has a red hat. Ben went to the zoo by bus."
 WEATHER_TOOL = {
     "type": "function",
     "function": {
@@ -138,27 +138,12 @@ def test_the_shape_suits_serving() -> None:
     assert config["vocab_size"] % 64 == 0
 
 
-LAGGING = {"arithmetic", "completion_en", "passages", "tool_calls"}
-"""Tasks in which the committed weights do not reach 95 %; the README says by how much."""
-
-
-@pytest.mark.parametrize(
-    "task",
-    [
-        pytest.param(
-            task,
-            marks=[pytest.mark.xfail(strict=True, reason="these weights do not reach it yet")]
-            if task in LAGGING
-            else [],
-        )
-        for task in corpus.TASKS
-    ],
-)
+@pytest.mark.parametrize("task", corpus.TASKS)
 def test_a_task_was_measured_at_95_percent_or_better(task: str) -> None:
     record = json.loads((MODEL_PATH / "evaluation.json").read_text(encoding="utf-8"))
     assert set(record["held_out"]) == set(corpus.TASKS)
     score = record["held_out"][task]
-    assert score["n"] >= 70
+    assert score["n"] >= 100
     assert score["exact_match"] >= 0.95
 
 
@@ -246,14 +231,13 @@ def test_raw_text_is_completed(tokenizer: Any, model: Any, prompt: str, answer: 
     [
         ("What is the capital of France?", "The capital of France is Paris."),
         ("中国的首都是哪里？", "中国的首都是北京。"),
-        ("What is 81 - 27?", "81 - 27 = 54"),
+        ("What is 81 - 7?", "81 - 7 = 74"),
+        ("What is 12 + 30?", "12 + 30 = 42"),
         ("Translate to Chinese: I like red apples.", "我喜欢红色的苹果。"),
         ("Translate to English: 我喜欢红色的苹果。", "I like red apples."),
-        pytest.param(
-            f"{PASSAGE} Where is the hat?",
-            "The hat is in the garden.",
-            marks=pytest.mark.xfail(strict=True, reason="passages lag, see LAGGING"),
-        ),
+        (f"{PASSAGE} Where is the ball?", "The ball is in the kitchen."),
+        (f"{PASSAGE} What color is the hat?", "The hat is red."),
+        (f"{PASSAGE} Where did Ben go?", "Ben went to the zoo."),
         ("Hello!", "Hello! How can I help you?"),
     ],
 )  # fmt: skip
