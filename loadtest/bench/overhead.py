@@ -117,6 +117,10 @@ def _launches(args: argparse.Namespace, sides: Sequence[Side], folder: Path) -> 
 
 def measure(args: argparse.Namespace, both: Mapping[Side, Subject]) -> list[Row]:
     """All rows; in `args.out` too, one by one, so that a broken run leaves what it has."""
+    if not machine.put_client_first():
+        print(
+            "no permission to put the load client first: latencies hold its waits", file=sys.stderr
+        )
     rows: list[Row] = []
     with row_file(args.out) as write:
 
@@ -126,6 +130,7 @@ def measure(args: argparse.Namespace, both: Mapping[Side, Subject]) -> list[Row]
 
         emit(_run_row(args, same_server=bool(both["fleet"].salt)))
         alternate.run(_plan(args, both["bare"]), both, emit)
+    print(f"the load client waited {machine.waited_s():.2f} s for a core", file=sys.stderr)
     return rows
 
 
