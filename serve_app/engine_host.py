@@ -240,9 +240,14 @@ class EngineHost:
     async def _report_load(self) -> None:
         while True:
             await asyncio.sleep(LOAD_EVERY_S)
-            report = pack(Kind.LOAD, self._load)
+            report = pack(Kind.LOAD, self._current_load())
             for switch in tuple(self._switches):
                 await self._send(switch, report)
+
+    def _current_load(self) -> Load:
+        """The core's last word, unless all it spoke of was aborted: then it takes no step, and says
+        no more."""
+        return self._load if self._owners else Load(0, 0, 0.0, self._steps)
 
     async def _send(self, switch: bytes, frames: Frames) -> None:
         try:

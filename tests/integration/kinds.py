@@ -1,13 +1,14 @@
 """Every kind of request whose answer must repeat exactly, long enough to be met in mid-stream.
 
 The demo model may be of any quality here: what decides the length is `max_tokens` with
-`ignore_eos`, or a grammar. Of both ways to resume, prefill and replay, there are several.
+`ignore_eos`, or a grammar. Of both ways to resume, prefill and replay, there are several. Special
+tokens are shown: one that is left out of the text makes no chunk, and the stream seems to stand.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-TOKENS = 700
+TOKENS = 1200
 STORY = "Once upon a time there was a small robot who lived by the sea. One day"
 CHAT = [{"role": "user", "content": "Tell me a long story about a robot and the sea."}]
 CITIES = {
@@ -16,8 +17,8 @@ CITIES = {
         "cities": {
             "type": "array",
             "items": {"enum": ["Paris", "Berlin", "Tokyo"]},
-            "minItems": 120,
-            "maxItems": 120,
+            "minItems": 200,
+            "maxItems": 200,
         }
     },
     "required": ["cities"],
@@ -36,6 +37,14 @@ TOOLS = [
 ]
 
 
+LONG = {
+    "temperature": 0,
+    "max_tokens": TOKENS,
+    "ignore_eos": True,
+    "skip_special_tokens": False,
+}
+
+
 @dataclass(frozen=True)
 class Kind:
     """A request body without its `stream`; `flights` is how many engine requests it becomes."""
@@ -51,13 +60,11 @@ class Kind:
 
 
 def chat(name: str, *, stream: bool = True, flights: int = 1, **more: Any) -> Kind:
-    body = {"messages": CHAT, "temperature": 0, "max_tokens": TOKENS, "ignore_eos": True, **more}
-    return Kind(name, body, stream, flights)
+    return Kind(name, {"messages": CHAT, **LONG, **more}, stream, flights)
 
 
 def completion(name: str, *, stream: bool = True, **more: Any) -> Kind:
-    body = {"prompt": STORY, "temperature": 0, "max_tokens": TOKENS, "ignore_eos": True, **more}
-    return Kind(name, body, stream)
+    return Kind(name, {"prompt": STORY, **LONG, **more}, stream)
 
 
 PLAIN = completion("completion", repetition_penalty=10)
@@ -85,7 +92,7 @@ KINDS = (
             "json_schema": {"name": "cities", "schema": CITIES},
         },
     ),
-    completion("regex", ignore_eos=False, structured_outputs={"regex": "([a-z]{3,6} ){150}end"}),
+    completion("regex", ignore_eos=False, structured_outputs={"regex": "([a-z]{3,6} ){250}end"}),
     chat(
         "named tool",
         ignore_eos=False,

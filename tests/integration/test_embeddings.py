@@ -23,7 +23,8 @@ def embedder(fleet: Fleet) -> Fleet:
 
 async def _embed(fleet: Fleet) -> list[list[float]]:
     async with fleet.client() as client:
-        answer = await client.embeddings.create(model=MODEL, input=TEXTS)
+        # As floats: to the strict client base64 is no list of numbers.
+        answer = await client.embeddings.create(model=MODEL, input=TEXTS, encoding_format="float")
     return [row.embedding for row in answer.data]
 
 

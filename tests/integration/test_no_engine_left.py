@@ -13,6 +13,8 @@ from tests.integration.kinds import KINDS, chat
 from tests.integration.playing import Played, all_flow, frozen, play_all, start_all
 from tests.integration.test_failover_matrix import assert_same
 
+pytestmark = pytest.mark.unsettled
+
 HELD = [kind for kind in KINDS if kind.name in ("chat", "echo", "seeded", "JSON schema", "regex")]
 SUSPECTS = [chat("streamed", max_tokens=900), chat("whole", stream=False, max_tokens=900)]
 

@@ -134,6 +134,16 @@ def test_an_abort_ends_the_request_at_the_engine(fleet):
     assert fleet.switch.snapshot()["flights"]["active"] == 0
 
 
+def test_an_engine_whose_last_request_was_aborted_reports_no_load(fleet):
+    fleet.start("a", steps_allowed=5)
+    fleet.attach()
+    fleet.front.add(request("r", max_tokens=20))
+    fleet.front.read_until_tokens("r", 5)
+    until(lambda: fleet.switch.snapshot()["engines"][0]["running"] == 1)
+    fleet.front.abort("r")
+    until(lambda: fleet.switch.snapshot()["engines"][0]["running"] == 0, within_s=2.0)
+
+
 def test_a_host_aborts_what_a_vanished_switch_had_running(fleet):
     fleet.start("a", steps_allowed=5)
     fleet.attach()
