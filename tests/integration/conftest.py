@@ -38,7 +38,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 @pytest.fixture
 def two_engines(fleet: Fleet) -> Fleet:
-    """The cluster with both engines of `demo` up and idle."""
-    fleet.wait_for_engines()
+    """The cluster with both engines of `demo`, and all others, up and idle."""
+    fleet.wait_until_whole()
     fleet.wait_for_active(0)
     return fleet

@@ -141,6 +141,18 @@ class Fleet:
             what=f"{count} engines of {model} are ready",
         )
 
+    def wait_until_whole(self) -> None:
+        """Until every model has its engines, all ready, and none that is gone is listed still."""
+        until(
+            lambda: all(self._is_whole(model.name, model.replicas) for model in self.spec.models),
+            within_s=READY_WITHIN_S,
+            what="every model has its engines",
+        )
+
+    def _is_whole(self, model: str, replicas: int) -> bool:
+        states = [engine["state"] for engine in self.row(model)["engines"]]
+        return states == ["ready"] * replicas
+
     def leave_one_engine(self) -> dict[str, Any]:
         """End one of two engines; what is asked next all goes to the other, whose row this returns.
 

@@ -21,7 +21,6 @@ def test_health_is_the_gateways_own(fleet: Fleet) -> None:
 
 
 def test_ready_counts_the_engines_of_every_model(two_engines: Fleet) -> None:
-    two_engines.wait_for_engines(1, "demo-embed")
     response = two_engines.http.get("/ready")
     assert response.status_code == 200
     assert response.json()["ready"] is True
@@ -50,7 +49,6 @@ def assert_is_engine(engine: dict) -> None:
 
 
 def test_every_engine_has_processes_and_an_id_of_its_own(two_engines: Fleet) -> None:
-    two_engines.wait_for_engines(1, "demo-embed")
     engines = [e for model in MODELS for e in two_engines.engines(model)]
     for key in ("id", "pid", "endpoint"):
         assert len({engine[key] for engine in engines}) == 4
