@@ -59,6 +59,14 @@ class Fleet:
             host.close()
 
 
+def with_a_stream(fleet: Fleet, *engine_ids: str) -> None:
+    """Start engines that stand still after the fifth token of the stream `r`."""
+    fleet.start(*engine_ids, steps_allowed=5)
+    fleet.attach()
+    fleet.front.add(request("r", max_tokens=20))
+    fleet.front.read_until_tokens("r", 5)
+
+
 @pytest.fixture
 def fleet():
     fleet = Fleet()
@@ -97,10 +105,7 @@ def test_a_stream_goes_on_when_its_engine_is_lost(fleet, how, sampling):
 
 
 def test_a_stream_waits_for_an_engine_that_joins_later(fleet):
-    fleet.start("a", steps_allowed=5)
-    fleet.attach()
-    fleet.front.add(request("r", max_tokens=20))
-    fleet.front.read_until_tokens("r", 5)
+    with_a_stream(fleet, "a")
     fleet.hosts.pop("a").close()
     fleet.start("b")
     fleet.front.read_until_finished("r")
@@ -108,10 +113,7 @@ def test_a_stream_waits_for_an_engine_that_joins_later(fleet):
 
 
 def test_an_engine_that_serve_removes_loses_its_requests_to_the_others(fleet):
-    fleet.start("a", "b", steps_allowed=5)
-    fleet.attach()
-    fleet.front.add(request("r", max_tokens=20))
-    fleet.front.read_until_tokens("r", 5)
+    with_a_stream(fleet, "a", "b")
     removed = fleet.running()
     del fleet.hosts[removed.engine_id]
     fleet.announce()
@@ -124,10 +126,7 @@ def test_an_engine_that_serve_removes_loses_its_requests_to_the_others(fleet):
 
 
 def test_an_abort_ends_the_request_at_the_engine(fleet):
-    fleet.start("a", steps_allowed=5)
-    fleet.attach()
-    fleet.front.add(request("r", max_tokens=20))
-    fleet.front.read_until_tokens("r", 5)
+    with_a_stream(fleet, "a")
     fleet.front.abort("r")
     fleet.front.call(1, "get_supported_tasks")  # in order: it is answered after the abort
     assert fleet.hosts["a"].core.running == {}
@@ -135,20 +134,14 @@ def test_an_abort_ends_the_request_at_the_engine(fleet):
 
 
 def test_an_engine_whose_last_request_was_aborted_reports_no_load(fleet):
-    fleet.start("a", steps_allowed=5)
-    fleet.attach()
-    fleet.front.add(request("r", max_tokens=20))
-    fleet.front.read_until_tokens("r", 5)
+    with_a_stream(fleet, "a")
     until(lambda: fleet.switch.snapshot()["engines"][0]["running"] == 1)
     fleet.front.abort("r")
     until(lambda: fleet.switch.snapshot()["engines"][0]["running"] == 0, within_s=2.0)
 
 
 def test_a_host_aborts_what_a_vanished_switch_had_running(fleet):
-    fleet.start("a", steps_allowed=5)
-    fleet.attach()
-    fleet.front.add(request("r", max_tokens=20))
-    fleet.front.read_until_tokens("r", 5)
+    with_a_stream(fleet, "a")
     fleet.switch.stop()
     host = fleet.hosts["a"]
     until(lambda: host.call(lambda: host.core.aborted != [] and not host.core.running))
@@ -206,10 +199,7 @@ def test_two_switches_share_an_engine_and_each_gets_its_own_tokens(fleet):
     ],
 )
 def test_a_malformed_peer_is_dropped_and_disturbs_nobody(fleet, message):
-    fleet.start("a", steps_allowed=5)
-    fleet.attach()
-    fleet.front.add(request("r", max_tokens=20))
-    fleet.front.read_until_tokens("r", 5)
+    with_a_stream(fleet, "a")
     stranger = zmq.Context.instance().socket(zmq.DEALER)
     stranger.connect(fleet.hosts["a"].endpoint)
     stranger.send_multipart(message)
@@ -221,10 +211,7 @@ def test_a_malformed_peer_is_dropped_and_disturbs_nobody(fleet, message):
 
 
 def test_the_snapshot_shows_engines_and_flights(fleet):
-    fleet.start("a", steps_allowed=5)
-    fleet.attach()
-    fleet.front.add(request("r", max_tokens=20))
-    fleet.front.read_until_tokens("r", 5)
+    with_a_stream(fleet, "a")
     until(lambda: fleet.switch.snapshot()["engines"][0]["running"] == 1)
     snapshot = fleet.switch.snapshot()
     assert snapshot["flights"] == {"active": 1, "moved": 0, "failed": 0}
