@@ -114,6 +114,8 @@ def _environment(launch: Launch) -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         # Ray runs workers at niceness 15 by default; engines would yield to everything else here.
         "RAY_worker_niceness": "0",
+        # Ray gives its own node half a minute to start, which a busy laptop may exceed.
+        "RAY_raylet_start_wait_time_s": "120",
         # Serve's controller looks around ten times a second by default, which with Ray's own store
         # behind it is 4 % of a core; that a lost engine is gone, gateways know from the wire.
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",

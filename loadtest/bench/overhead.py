@@ -117,10 +117,6 @@ def _launches(args: argparse.Namespace, sides: Sequence[Side], folder: Path) -> 
 
 def measure(args: argparse.Namespace, both: Mapping[Side, Subject]) -> list[Row]:
     """All rows; in `args.out` too, one by one, so that a broken run leaves what it has."""
-    if not machine.put_client_first():
-        print(
-            "no permission to put the load client first: latencies hold its waits", file=sys.stderr
-        )
     rows: list[Row] = []
     with row_file(args.out) as write:
 

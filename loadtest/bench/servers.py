@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 import yaml
 
+from loadtest.bench.machine import put_behind
 from loadtest.client import Endpoint
 from loadtest.procstat import family, processes, server_processes
 
@@ -134,6 +135,7 @@ def _running(launch: Launch, log: Path, timeout_s: float) -> Iterator[None]:
             env=os.environ | launch.env,
             start_new_session=True,  # a Ctrl-C here reaches it through _stop alone, once
         )
+    put_behind(process.pid)
     try:
         _wait_ready(process, launch, log, timeout_s)
         yield

@@ -92,9 +92,7 @@ class Fleet:
             return "\nready: " in self.log.read_text()
 
         until(ready, within_s=READY_WITHIN_S, what="the launcher says ready")
-        self.wait_for_engines()
-        for model in ("demo-tp2", "demo-embed"):
-            self.wait_for_engines(1, model)
+        self.wait_until_whole()
 
     def stop(self) -> str:
         """Ctrl-C. Returns what the launcher printed."""
@@ -152,17 +150,6 @@ class Fleet:
     def _is_whole(self, model: str, replicas: int) -> bool:
         states = [engine["state"] for engine in self.row(model)["engines"]]
         return states == ["ready"] * replicas
-
-    def leave_one_engine(self) -> dict[str, Any]:
-        """End one of two engines; what is asked next all goes to the other, whose row this returns.
-
-        Its replacement takes a while, and only then can the other one be killed in mid-stream.
-        """
-        engine, *others = self.engines()
-        for other in others:
-            os.kill(other["pid"], signal.SIGKILL)
-        self.wait_for_engines(1)
-        return engine
 
     def wait_for_active(self, count: int, model: str = "demo", within_s: float = 60.0) -> None:
         """Until `count` requests of a model are in flight."""

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -17,6 +17,8 @@ from tests.integration.fleet import Fleet, processes_of
 from tests.integration.kinds import Kind
 
 UNDER_WAY_PARTS = 3
+SLICE_S = 0.05
+QUIET_S = 0.1
 
 
 @dataclass
@@ -28,27 +30,16 @@ class Played:
     arrived_at_s: list[float] = field(default_factory=list)
     error: APIError | None = None
     ended: bool = False
-    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def play(self, client: AsyncOpenAI, model: str = "demo") -> None:
         try:
             async for part in ask(client, self.kind, model):
-                async with self._changed:
-                    self.parts.append(part)
-                    self.arrived_at_s.append(time.monotonic())
-                    self._changed.notify_all()
+                self.parts.append(part)
+                self.arrived_at_s.append(time.monotonic())
         except APIError as error:
             self.error = error
         finally:
-            async with self._changed:
-                self.ended = True
-                self._changed.notify_all()
-
-    async def more(self, parts: int) -> None:
-        """Wait for so many parts more than there are."""
-        wanted = len(self.parts) + parts
-        async with self._changed:
-            await self._changed.wait_for(lambda: len(self.parts) >= wanted or self.ended)
+            self.ended = True
 
     def longest_gap_s(self, since_s: float) -> float:
         """Between two parts that arrived after an instant; 0 where there are not two."""
@@ -99,28 +90,62 @@ async def start_all(
     The engines stand still until they have them all: none is over before the last has begun.
     """
     flights = fleet.flights()["active"] + sum(each.kind.flights for each in played)
-    cores = [processes_of(row["pid"])["EngineCore"][0].pid for row in fleet.engines()]
+    cores = await asyncio.to_thread(cores_of, fleet)
     async with frozen(*cores):
         tasks = [group.create_task(each.play(client)) for each in played]
         await asyncio.to_thread(fleet.wait_for_active, flights)
-    await all_flow(played)
+        await all_flow(played, cores)
     return tasks
 
 
-async def all_flow(played: list[Played]) -> None:
-    """Wait until every stream has brought something more. Raises where one is over already."""
-    await asyncio.gather(*(each.more(UNDER_WAY_PARTS) for each in played if each.kind.stream))
+async def all_flow(played: list[Played], cores: list[int]) -> None:
+    """Run the cores, which stand still, until every stream has brought something more.
+
+    They run in slices: on two cores they would else be far ahead of what this process has read,
+    and the fastest stream would be over when the slowest begins here. Raises where one is over.
+    """
+    streams = [each for each in played if each.kind.stream]
+    wanted = [len(each.parts) + UNDER_WAY_PARTS for each in streams]
+    while any(
+        len(each.parts) < parts and not each.ended
+        for each, parts in zip(streams, wanted, strict=True)
+    ):
+        _send(cores, signal.SIGCONT)
+        await asyncio.sleep(SLICE_S)
+        _send(cores, signal.SIGSTOP)
+        await _all_read(played)
     early = [each.kind.name for each in played if each.ended]
     assert not early, f"too short to be met in mid-stream: {early}"
+
+
+async def _all_read(played: list[Played]) -> None:
+    """Wait until no part arrives any more."""
+    before, now = -1, 0
+    while before != now:
+        await asyncio.sleep(QUIET_S)
+        before, now = now, sum(len(each.parts) for each in played)
+
+
+def cores_of(fleet: Fleet) -> list[int]:
+    """The pids of the cores of all engines of `demo`."""
+    return [core_of(row) for row in fleet.engines()]
+
+
+def core_of(engine: dict[str, Any]) -> int:
+    return processes_of(engine["pid"])["EngineCore"][0].pid
 
 
 @asynccontextmanager
 async def frozen(*pids: int) -> AsyncIterator[None]:
     """Processes that stand still meanwhile: streams do not run out while one waits."""
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+    _send(pids, signal.SIGSTOP)
     try:
         yield
     finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+        _send(pids, signal.SIGCONT)
+
+
+def _send(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):  # killed meanwhile
+            os.kill(pid, number)

@@ -11,6 +11,7 @@ from tests.integration.fleet import Fleet
 from tests.integration.kinds import KINDS
 from tests.integration.playing import Played, play_all
 from tests.integration.test_failover_matrix import assert_same
+from tests.waiting import eventually
 
 MAX_BODY_BYTES = 200_000
 LARGE = {"model": "demo", "prompt": "a" * MAX_BODY_BYTES}
@@ -80,8 +81,7 @@ async def _play_among_bad_requests(fleet: Fleet, kinds: list) -> list[Played]:
     async with fleet.client() as client, asyncio.TaskGroup() as group:
         for each in played:
             group.create_task(each.play(client))
-        for each in played:
-            await each.more(1)
+        await eventually(lambda: all(each.parts for each in played), what="every stream flows")
         await asyncio.gather(*(asyncio.to_thread(call.send, fleet.http) for call in BAD + NO_ROUTE))
     return played
 

@@ -12,22 +12,16 @@ from tests.waiting import until
 
 FREED_WITHIN_S = 1.5  # "within a second", and the engine's next load report
 TOKENS = 3500  # several seconds of work: what is free again sooner was not just over
-LONG = [
+KINDS = [
     chat("streamed chat", max_tokens=TOKENS),
     completion("streamed completion", max_tokens=TOKENS),
-]
-NOT_FREED_YET = [
     chat("chat", stream=False, max_tokens=TOKENS),
     completion("completion", stream=False, max_tokens=TOKENS),
     chat("several choices", n=2, flights=2, temperature=1, max_tokens=TOKENS),
 ]
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [*LONG, *(pytest.param(kind, marks=pytest.mark.unsettled) for kind in NOT_FREED_YET)],
-    ids=lambda kind: kind.name,
-)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_a_client_that_leaves_frees_the_engine(two_engines: Fleet, kind: Kind) -> None:
     asyncio.run(_leave_midway(two_engines, kind))
     left_at_s = time.monotonic()

@@ -15,8 +15,6 @@ from tests.integration.fleet import Fleet, processes_of
 from tests.integration.kinds import KINDS, PLAIN, Kind, stopping
 from tests.integration.playing import Played, all_flow, frozen, play_all, start_all
 
-pytestmark = pytest.mark.unsettled
-
 NAMES = [*(kind.name for kind in KINDS), "stop string"]
 VICTIMS = ("host", "EngineCore", "Worker")
 LONGEST_GAP_S = 3.0
@@ -46,21 +44,28 @@ def undisturbed(fleet: Fleet) -> dict[str, Played]:
 @pytest.fixture(scope="module")
 def outcomes(fleet: Fleet, undisturbed: dict[str, Played]) -> dict[str, Outcome]:
     """One kill after the other: each replaced engine takes over from the next that dies."""
-    fleet.wait_for_engines()
     kinds = [each.kind for each in undisturbed.values()]
-    return {victim: asyncio.run(_kill_amid(fleet, kinds, victim)) for victim in VICTIMS}
+    found = {}
+    for victim in VICTIMS:
+        fleet.wait_until_whole()
+        found[victim] = asyncio.run(_kill_amid(fleet, kinds, victim))
+    return found
 
 
 async def _kill_amid(fleet: Fleet, kinds: list[Kind], victim: str) -> Outcome:
-    """Every kind on one engine; when there is another, its process is killed in mid-stream."""
-    processes = processes_of(fleet.leave_one_engine()["pid"])
+    """Every kind on one engine, whose process is killed in mid-stream when there is another."""
+    engine, other = fleet.engines()
+    processes = processes_of(engine["pid"])
+    core = processes["EngineCore"][0].pid
     before = fleet.flights()
     played = [Played(kind) for kind in kinds]
     async with fleet.client() as client, asyncio.TaskGroup() as group:
-        await start_all(fleet, client, group, played)
-        async with frozen(processes["EngineCore"][0].pid):
+        async with frozen(other["pid"]):
+            await asyncio.to_thread(fleet.wait_for_engines, 1)
+            await start_all(fleet, client, group, played)
+        async with frozen(core):
             await asyncio.to_thread(fleet.wait_for_engines)
-        await all_flow(played)
+            await all_flow(played, [core])
         os.kill(processes[victim][0].pid, signal.SIGKILL)
         killed_at_s = time.monotonic()
     after = fleet.flights()

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 import pytest
 from openai import APIError, InternalServerError
 
-from tests.integration.fleet import Fleet, processes_of
+from tests.integration.fleet import Fleet
 from tests.integration.kinds import KINDS, chat
-from tests.integration.playing import Played, all_flow, frozen, play_all, start_all
+from tests.integration.playing import Played, all_flow, core_of, frozen, play_all, start_all
 from tests.integration.test_failover_matrix import assert_same
-
-pytestmark = pytest.mark.unsettled
 
 HELD = [kind for kind in KINDS if kind.name in ("chat", "echo", "seeded", "JSON schema", "regex")]
 SUSPECTS = [chat("streamed", max_tokens=900), chat("whole", stream=False, max_tokens=900)]
@@ -38,24 +36,28 @@ def undisturbed(fleet: Fleet) -> dict[str, Played]:
 
 @pytest.fixture(scope="module")
 def outcome(fleet: Fleet, undisturbed: dict[str, Played]) -> Outcome:
-    fleet.wait_for_engines()
+    fleet.wait_until_whole()
     return asyncio.run(_kill_both(fleet))
 
 
 async def _kill_both(fleet: Fleet) -> Outcome:
-    first = fleet.leave_one_engine()
+    first, second = fleet.engines()
+    first_core, second_core = core_of(first), core_of(second)
     failed_before = fleet.flights()["failed"]
     suspects, held = ([Played(kind) for kind in kinds] for kinds in (SUSPECTS, HELD))
     newcomer = Played(HELD[0])
     async with fleet.client() as client, asyncio.TaskGroup() as group:
-        await start_all(fleet, client, group, suspects)
-        async with frozen(processes_of(first["pid"])["EngineCore"][0].pid):
+        async with frozen(second["pid"]):
+            await asyncio.to_thread(fleet.wait_for_engines, 1)
+            await start_all(fleet, client, group, suspects)
+        async with frozen(first_core):
             await asyncio.to_thread(fleet.wait_for_engines)
-        os.kill(first["pid"], signal.SIGKILL)
-        await asyncio.to_thread(fleet.wait_for_engines, 1)
-        await all_flow(suspects)
-        await start_all(fleet, client, group, held)
-        os.kill(fleet.engines()[0]["pid"], signal.SIGKILL)
+        async with frozen(second_core):
+            os.kill(first["pid"], signal.SIGKILL)
+            await asyncio.to_thread(fleet.wait_for_engines, 1)
+            await all_flow(suspects, [second_core])
+            await start_all(fleet, client, group, held)
+            os.kill(second["pid"], signal.SIGKILL)
         await asyncio.to_thread(fleet.wait_for_engines, 0)
         ready_status = fleet.http.get("/ready").status_code
         group.create_task(newcomer.play(client))

@@ -5,8 +5,6 @@ import re
 import subprocess
 import sys
 
-import pytest
-
 from tests import readme
 from tests.integration.fleet import Fleet
 from tests.waiting import until
@@ -18,7 +16,6 @@ def test_its_client_gets_its_answer(two_engines: Fleet) -> None:
     assert printed.stdout == b"The capital of France is Paris."
 
 
-@pytest.mark.unsettled
 def test_its_kill_moves_its_stream(two_engines: Fleet) -> None:
     commands = _at(two_engines, readme.block("bash", holding="kill -9"))
     ask, kill = re.findall(r"^(curl .*?) &$|^(kill -9 .*)$", commands, re.DOTALL | re.MULTILINE)

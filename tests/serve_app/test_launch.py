@@ -178,6 +178,16 @@ def test_reaping_leaves_a_childs_status_to_its_owner(tmp_path: Path) -> None:
     assert child.wait() == 7
 
 
+@pytest.mark.skipif(
+    not Path("/proc/self/autogroup").exists(), reason="this kernel does not share CPUs by session"
+)
+def test_what_is_spawned_leaves_other_sessions_their_cpu(tmp_path: Path) -> None:
+    child = process_tree.spawn([sys.executable, "-c", "input()"], os.environ, tmp_path / "log")
+    niceness = Path(f"/proc/{child.pid}/autogroup").read_text().split()[-1]
+    child.wait()
+    assert int(niceness) == process_tree.SESSION_NICENESS > 0
+
+
 class Launcher:
     """The launcher as a process of its own, of a stand-in application."""
 
@@ -240,7 +250,7 @@ def test_it_serves_until_told_to_stop_and_leaves_nothing(launchers: list[Launche
     launcher = Launcher("build")
     launchers.append(launcher)
     output = launcher.read_until("Ctrl-C")
-    assert f"ready: http://127.0.0.1:{launcher.port}/v1" in output
+    assert f"ready: http://127.0.0.1:{launcher.port}/v1" in output, output
     connection = HTTPConnection("127.0.0.1", launcher.port, timeout=30)
     connection.request("GET", "/ready")
     assert connection.getresponse().status == 200
@@ -261,5 +271,5 @@ def test_a_failed_start_shows_why_and_leaves_nothing(launchers: list[Launcher]) 
     launcher.read_until("   ")  # the first line of progress: Ray is starting
     launcher.note_processes()
     output = launcher.read_until("stopped")
-    assert "RuntimeError: no such model: the message that the user must see" in output
+    assert "RuntimeError: no such model: the message that the user must see" in output, output
     assert launcher.end() == (launch.FAILED, [])

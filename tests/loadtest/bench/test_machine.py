@@ -2,28 +2,29 @@
 
 import os
 import subprocess
-import sys
+from pathlib import Path
+
+import pytest
 
 from loadtest.bench import machine
 
-FIRST = """
-import os, subprocess
-from loadtest.bench import machine
-first = machine.put_client_first()
-child = subprocess.run(["sleep", "0"]) and os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK
-grandchild = ["python3", "-c", "import os; print(os.sched_getscheduler(0))"]
-policy = int(subprocess.run(grandchild, stdout=subprocess.PIPE, text=True).stdout)
-print(first, child == os.SCHED_RR, policy == os.SCHED_OTHER)
-"""
+AUTOGROUP = Path("/proc/self/autogroup")
 
 
-def test_the_client_comes_first_and_the_servers_it_starts_do_not() -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", FIRST], stdout=subprocess.PIPE, text=True, check=True
-    )
-    first, round_robin, server_is_ordinary = ran.stdout.split()
-    assert first == round_robin  # both, or neither where it is not permitted
-    assert server_is_ordinary == "True"
+@pytest.mark.skipif(not AUTOGROUP.exists(), reason="this kernel does not share CPUs by session")
+def test_a_servers_session_comes_after_the_clients() -> None:
+    before = AUTOGROUP.read_text()
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, start_new_session=True) as server:
+        machine.put_behind(server.pid)
+        assert Path(f"/proc/{server.pid}/autogroup").read_text().endswith(" nice 10\n")
+        server.communicate()
+    assert AUTOGROUP.read_text() == before
+
+
+def test_a_server_that_is_gone_is_no_error() -> None:
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+    machine.put_behind(gone.pid)
 
 
 def test_waiting_only_grows() -> None:
