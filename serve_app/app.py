@@ -33,6 +33,8 @@ def build(args: dict[str, str]) -> Any:
     start_http(spec)
     if not settings.haproxy_mode():
         logger.warning(_PYTHON_PROXY)
+    elif settings.haproxy_binary() is None:
+        logger.warning(_SPLICING_HAPROXY)
     return application(spec)
 
 
@@ -63,6 +65,13 @@ _PYTHON_PROXY = (
     "with several times the time to first token under load. For HAProxy set "
     "RAY_SERVE_ENABLE_HA_PROXY=1 in the environment of every Ray process (`ray start` and "
     "`serve run`); its binary comes with ray[serve]."
+)
+
+_SPLICING_HAPROXY = (
+    "Ray Serve starts HAProxy as it is: a client that leaves before its answer begins is then not "
+    "always noticed, and costs a core until the answer is there. Set "
+    f"{settings.HAPROXY_BINARY_ENV}=$(command -v tokenfleet-haproxy) in the environment of every "
+    "Ray process."
 )
 
 

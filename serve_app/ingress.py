@@ -9,6 +9,7 @@ Serve takes its HTTP options when it starts, not when an application is deployed
 """
 
 import logging
+import os
 import resource
 import socket
 from collections.abc import Mapping
@@ -20,6 +21,8 @@ import ray
 from ray import serve
 
 from cluster.spec import ClusterSpec
+from serve_app import haproxy
+from serve_app.settings import HAPROXY_BINARY_ENV
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +35,8 @@ LONGEST_STREAM_S = 3600
 MIN_DRAINING_S = 2
 # Connections HAProxy takes at once. Serve's default, 4096, is half of what one gateway takes.
 CONNECTIONS = 16384
+# Serve's default, but no more than there are cores.
+HAPROXY_THREADS = 4
 # How long the ingress may take to start. Serve's default, 5 s, is short for two busy cores, and
 # three misses end the start.
 READY_CHECK_S = 30
@@ -63,6 +68,8 @@ def haproxy_environment(folder: Path) -> dict[str, str]:
     stats, metrics, fallback_http, fallback_grpc = free_ports(8404, 9101, 8500, 9500)
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        HAPROXY_BINARY_ENV: str(haproxy.SCRIPT),
+        "RAY_SERVE_HAPROXY_NBTHREAD": str(min(HAPROXY_THREADS, os.cpu_count() or 1)),
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(LONGEST_STREAM_S),
         "RAY_SERVE_HAPROXY_MAXCONN": str(_connections()),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(MIN_DRAINING_S),

