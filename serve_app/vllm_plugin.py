@@ -1,9 +1,10 @@
 """Runs inside every vLLM process of an engine (entry point group `vllm.general_plugins`).
 
-Two things only the child itself can do: ask the kernel to die with its parent, so that no
-EngineCore or worker outlives its host however the host dies; and write its start-up failure where
-the host can read it, since vLLM gives the parent only "see root cause above". Does nothing in
-processes that no engine host started (a bare vLLM server in the same environment, the Gateway).
+Three things only the child itself can do: ask the kernel to die with its parent, so that no
+EngineCore or worker outlives its host however the host dies; write its start-up failure where the
+host can read it, since vLLM gives the parent only "see root cause above"; wait for its fellows
+asleep (`serve_app.vllm_waiting`). Does nothing in processes that no engine host started (a bare
+vLLM server in the same environment, the Gateway).
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ def register() -> None:
     die_with_parent()
     handler = _ErrorFile(Path(errors))
     logging.getLogger("vllm").addHandler(handler)
+    from serve_app.vllm_waiting import sleep_on_cpus  # needs a vLLM that is already imported
+
+    sleep_on_cpus()
 
 
 def die_with_parent() -> None:

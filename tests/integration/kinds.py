@@ -8,7 +8,7 @@ tokens are shown: one that is left out of the text makes no chunk, and the strea
 from dataclasses import dataclass
 from typing import Any
 
-TOKENS = 1200
+TOKENS = 500
 STORY = "Once upon a time there was a small robot who lived by the sea. One day"
 CHAT = [{"role": "user", "content": "Tell me a long story about a robot and the sea."}]
 CITIES = {
@@ -17,8 +17,8 @@ CITIES = {
         "cities": {
             "type": "array",
             "items": {"enum": ["Paris", "Berlin", "Tokyo"]},
-            "minItems": 200,
-            "maxItems": 200,
+            "minItems": 100,
+            "maxItems": 100,
         }
     },
     "required": ["cities"],
@@ -92,7 +92,7 @@ KINDS = (
             "json_schema": {"name": "cities", "schema": CITIES},
         },
     ),
-    completion("regex", ignore_eos=False, structured_outputs={"regex": "([a-z]{3,6} ){250}end"}),
+    completion("regex", ignore_eos=False, structured_outputs={"regex": "([a-z]{3,6} ){120}end"}),
     chat(
         "named tool",
         ignore_eos=False,

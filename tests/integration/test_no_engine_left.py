@@ -14,7 +14,7 @@ from tests.integration.playing import Played, all_flow, core_of, frozen, play_al
 from tests.integration.test_failover_matrix import assert_same
 
 HELD = [kind for kind in KINDS if kind.name in ("chat", "echo", "seeded", "JSON schema", "regex")]
-SUSPECTS = [chat("streamed", max_tokens=900), chat("whole", stream=False, max_tokens=900)]
+SUSPECTS = [chat("streamed"), chat("whole", stream=False)]
 
 
 @dataclass(frozen=True)
