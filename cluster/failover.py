@@ -59,6 +59,7 @@ class FailoverLimits:
     max_attempts: int = 3
     poison_deaths: int = 2
     hold_timeout_s: float = 120.0
+    finish_within_s: float = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +87,21 @@ def resume_kind(traits: RequestTraits, emitted_tokens: int) -> ResumeKind:
     if emitted_tokens == 0:
         return ResumeKind.RESEND
     return ResumeKind.REPLAY if traits.stateful_sampling else ResumeKind.PREFILL
+
+
+def ends_soon(
+    *, left_tokens: int | None, emitted_tokens: int, elapsed_s: float, limits: FailoverLimits
+) -> bool:
+    """Whether a request on a leaving engine is left there, because it is about to end anyway.
+
+    Args:
+        left_tokens: the most that it may still emit; None where nothing bounds it.
+        emitted_tokens: what this engine has emitted, in `elapsed_s` since the first of them.
+        limits: the spec's bounds.
+    """
+    if left_tokens is None or emitted_tokens < 2:
+        return False
+    return left_tokens * elapsed_s / (emitted_tokens - 1) <= limits.finish_within_s
 
 
 def decide_move(

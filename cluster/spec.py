@@ -224,6 +224,26 @@ class FailoverSpec(_Spec):
         description="Seconds that requests wait for an engine when none is up; then 503 with "
         "Retry-After. Default 120: an engine of a mid-size model restarts within it.",
     )
+    drain_timeout_s: float = Field(
+        default=600.0,
+        ge=0,
+        description="Seconds that an engine which is to be removed may take to finish the requests "
+        "no other engine can take over. Default 600: several minutes of streaming. It leaves as "
+        "soon as it has none.",
+    )
+    finish_within_s: float = Field(
+        default=2.0,
+        ge=0,
+        description="A request that is expected to end within so many seconds is not moved from "
+        "such an engine. Default 2: about what a move of a long answer costs.",
+    )
+    stall_timeout_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="Seconds without a step after which an engine with work counts as stuck: its "
+        "streams move and it is replaced. Default none: 20 times the longest of its own last 512 "
+        "steps, and at least 15 s.",
+    )
     heartbeat_interval_s: float = Field(
         default=0.5, gt=0, description="Seconds between heartbeats to an engine. Default 0.5."
     )

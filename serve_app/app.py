@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -21,7 +22,11 @@ logger = logging.getLogger("ray.serve")
 ENGINE_HEALTH_PERIOD_S = 2.0
 """How soon Serve starts replacing an engine whose core died; the check costs microseconds."""
 
-GRACEFUL_SHUTDOWN_S = 120.0
+GATEWAY_SHUTDOWN_S = 120.0
+"""How long a gateway that is removed may finish its streams: they cannot move to another."""
+
+ENGINE_STOP_S = 20.0
+"""What an engine may take to stop once it is drained."""
 
 
 def build(args: dict[str, str]) -> Any:
@@ -77,23 +82,34 @@ _SPLICING_HAPROXY = (
 
 def application(spec: ClusterSpec) -> Any:
     """Engines of every model behind the gateways."""
-    raw = spec.model_dump(mode="json")
     engines: dict[str, Any] = {
-        f"engines_{index}": _engine(raw, model) for index, model in enumerate(spec.models)
+        f"engines_{index}": _engine(spec, model) for index, model in enumerate(spec.models)
     }
     gateway = serve.deployment(
         Gateway,
         name="Gateway",
         num_replicas=spec.gateway.replicas,
         max_ongoing_requests=spec.gateway.max_ongoing_requests,
-        graceful_shutdown_timeout_s=GRACEFUL_SHUTDOWN_S,
+        graceful_shutdown_timeout_s=GATEWAY_SHUTDOWN_S,
         ray_actor_options={
             "num_cpus": spec.gateway.cpus,
             "runtime_env": {"env_vars": _ONE_LOOP | _GATEWAY_ENV | spec.gateway.env},
         },
         logging_config=LoggingConfig(enable_access_log=False),  # HAProxy and vLLM have metrics
     )
-    return gateway.bind(raw, **engines)
+    return gateway.bind(_what_is_read(spec, spec.models), **engines)
+
+
+def _what_is_read(spec: ClusterSpec, models: Sequence[ModelSpec]) -> dict[str, Any]:
+    """The part of the spec that a replica serving `models` reads, for its constructor.
+
+    No more: Serve replaces every replica whose arguments changed, so that what another model needs,
+    or how many replicas there are, must not be among them.
+    """
+    raw = spec.model_dump(mode="json", exclude={"models": {"__all__": {"replicas"}}})
+    raw["gateway"].pop("replicas")
+    names = {model.name for model in models}
+    return {**raw, "models": [model for model in raw["models"] if model["name"] in names]}
 
 
 # Serve runs user code on a second event loop by default; every chunk would cross threads.
@@ -104,20 +120,20 @@ _ONE_LOOP = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0"}
 _GATEWAY_ENV = {"VLLM_TARGET_DEVICE": "cpu", "VLLM_CPU_KVCACHE_SPACE": "1"}
 
 
-def _engine(raw: dict[str, Any], model: ModelSpec) -> Any:
+def _engine(spec: ClusterSpec, model: ModelSpec) -> Any:
     deployment = serve.deployment(
         Engine,
         name=f"Engine:{model.name}".replace("/", "--"),
         num_replicas=model.replicas,
         health_check_period_s=ENGINE_HEALTH_PERIOD_S,
-        graceful_shutdown_timeout_s=GRACEFUL_SHUTDOWN_S,
+        graceful_shutdown_timeout_s=spec.failover.drain_timeout_s + ENGINE_STOP_S,
         request_router_config=RequestRouterConfig(
             request_router_class="serve_app.membership:MembershipRouter",
             request_router_kwargs={membership.MODEL_KEY: model.name},
         ),
         ray_actor_options=_engine_actor(model),
     )
-    return deployment.bind(raw, model.name)
+    return deployment.bind(_what_is_read(spec, [model]), model.name)
 
 
 def _engine_actor(model: ModelSpec) -> dict[str, Any]:

@@ -106,7 +106,7 @@ class Engine:
             core_ready=self._core.core_ready,
         )
         heartbeat = Heartbeat(limits.heartbeat_interval_s, limits.heartbeat_timeout_s)
-        return EngineHost(self._core, identity, heartbeat)
+        return EngineHost(self._core, identity, heartbeat, limits.stall_timeout_s)
 
     def _ports(self) -> tuple[int, int] | None:
         ports = self._spec.ports
@@ -133,7 +133,10 @@ class Engine:
         if host is None:
             return
         if host.failure is None:
-            await host.stop("the replica is being removed")
+            timeout_s = self._spec.failover.drain_timeout_s
+            if not await host.drain("the replica is being removed", timeout_s):
+                logger.warning("after %g s requests still run here; they are moved", timeout_s)
+            await host.stop("the replica is removed")
         await asyncio.to_thread(self._core.shutdown, 0)
 
 

@@ -21,6 +21,7 @@ import zmq.asyncio
 from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs, EngineCoreRequest
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from cluster.stall import StepClock
 from serve_app.link import SEND_QUEUE_MESSAGES, Heartbeat
 from serve_app.wire import (
     WIRE_VERSION,
@@ -29,6 +30,7 @@ from serve_app.wire import (
     Frames,
     Hello,
     Kind,
+    Leaving,
     Load,
     OutputsCodec,
     Ready,
@@ -76,14 +78,26 @@ class HostIdentity:
 class EngineHost:
     """`start` on a running loop; `failure` is set once the core is dead, and stays."""
 
-    def __init__(self, core: Core, identity: HostIdentity, heartbeat: Heartbeat) -> None:
+    def __init__(
+        self,
+        core: Core,
+        identity: HostIdentity,
+        heartbeat: Heartbeat,
+        stall_timeout_s: float | None = None,
+    ) -> None:
         self.failure: str | None = None
         self.endpoint = ""
         self._core, self._identity = core, identity
         self._requests, self._outputs = RequestCodec(), OutputsCodec()
         self._owners: dict[str, bytes] = {}  # attempt id -> switch
         self._switches: set[bytes] = set()
+        self._leaving: Leaving | None = None
+        self._idle = asyncio.Event()  # nothing runs here
+        self._idle.set()
         self._steps = 0
+        self._clock = StepClock(stall_timeout_s)
+        self._calls = 0  # utility calls the core is busy with
+        self._paused: set[str] = set()  # what an operator stopped the scheduler by
         self._load = Load(0, 0, 0.0, 0)
         self._tasks: set[asyncio.Task[None]] = set()
         self._context = zmq.asyncio.Context()
@@ -98,7 +112,12 @@ class EngineHost:
         Returns the endpoint. Raises zmq.ZMQError where no port is free.
         """
         self.endpoint = self._bind(address, ports)
-        for loop in (self._serve_switches(), self._pass_steps(), self._report_load()):
+        for loop in (
+            self._serve_switches(),
+            self._pass_steps(),
+            self._report_load(),
+            self._watch_steps(),
+        ):
             self._spawn(loop)
         return self.endpoint
 
@@ -106,6 +125,18 @@ class EngineHost:
         """Tell the switches and close; they move what is still running here."""
         await self._say_bye(core_dead=False, reason=reason)
         self._close()
+
+    async def drain(self, reason: str, timeout_s: float) -> bool:
+        """Have the switches move what another engine can take over, and finish the rest.
+
+        Returns whether nothing runs here any more, False after `timeout_s`.
+        """
+        self._leaving = Leaving(reason)
+        for switch in tuple(self._switches):
+            await self._send(switch, pack(Kind.LEAVING, self._leaving))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+        return self._idle.is_set()
 
     def crash(self) -> None:
         """Close without a word, as a killed process does; for tests."""
@@ -150,6 +181,8 @@ class EngineHost:
         elif kind is Kind.ADD:
             request = self._requests.decode(frames)
             self._owners[request.request_id] = switch
+            self._idle.clear()
+            self._expect_step()
             await self._core.add_request_async(request)
         elif kind is Kind.ABORT:
             await self._abort(unpack(frames, Abort).request_ids)
@@ -175,19 +208,56 @@ class EngineHost:
             core_ready=identity.core_ready,
         )
         await self._send(switch, pack(Kind.READY, ready))
+        if self._leaving is not None:
+            await self._send(switch, pack(Kind.LEAVING, self._leaving))
 
     async def _abort(self, request_ids: list[str]) -> None:
         for request_id in request_ids:
-            self._owners.pop(request_id, None)
+            self._disown(request_id)
         await self._core.abort_requests_async(request_ids)
 
     async def _call(self, switch: bytes, call: Utility) -> None:
+        self._calls += 1
+        self._clock.pause()
         try:
             value = await self._core.call_utility_async(call.method, *call.args)
             reply = pack(Kind.RESULT, Result(call.call_id, None, value))
+            self._note_pause(call.method, value)
         except Exception as error:  # whatever it is, it is the answer
             reply = pack(Kind.RESULT, Result(call.call_id, str(error), None))
+        self._calls -= 1
+        self._expect_step()
         await self._send(switch, reply)
+
+    def _disown(self, request_id: str) -> None:
+        self._owners.pop(request_id, None)
+        if not self._owners:
+            self._idle.set()
+            self._clock.pause()
+
+    # Stalls
+
+    def _expect_step(self) -> None:
+        """A step is due, unless the core is busy with a call or was told to stand still."""
+        if self._owners and not self._calls and not self._paused:
+            self._clock.work(time.monotonic())
+
+    def _note_pause(self, method: str, answer: Any) -> None:
+        if method in ("sleep", "pause_scheduler"):
+            self._paused.add(method)
+        elif method == "resume_scheduler":
+            self._paused.discard("pause_scheduler")
+        elif method == "wake_up" and answer is not False:  # False: in part only
+            self._paused.clear()
+
+    async def _watch_steps(self) -> None:
+        while True:
+            await asyncio.sleep(LOAD_EVERY_S)
+            stalled_s = self._clock.stalled_s(time.monotonic())
+            if stalled_s is not None:
+                running = len(self._owners)
+                await self._die(f"no step for {stalled_s:.1f} s with {running} requests running")
+                return
 
     async def _forget(self, switch: bytes) -> None:
         """Drop a switch that is gone or misbehaves, and what it had running."""
@@ -208,6 +278,8 @@ class EngineHost:
                 await self._die(str(error))
                 return
             await self._pass_step(outputs)
+            if not self._calls and not self._paused:
+                self._clock.step(time.monotonic(), more=bool(self._owners))
 
     async def _pass_step(self, outputs: EngineCoreOutputs) -> None:
         stats, outputs.scheduler_stats = outputs.scheduler_stats, None
@@ -230,7 +302,7 @@ class EngineHost:
                 continue  # aborted while the step ran
             shares.setdefault(owner, []).append(output)
             if output.finish_reason is not None:
-                del self._owners[request_id]
+                self._disown(request_id)
         if len(shares) == 1:
             (switch,) = shares
             outputs.outputs = shares[switch]
@@ -263,7 +335,7 @@ class EngineHost:
     async def _die(self, reason: str) -> None:
         self.failure = reason
         logger.error("the engine core is dead: %s", reason)
-        await self._say_bye(core_dead=True, reason="its engine core died")
+        await self._say_bye(core_dead=True, reason=f"its engine core is dead: {reason}")
         self._close()
 
     async def _say_bye(self, *, core_dead: bool, reason: str) -> None:

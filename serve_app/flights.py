@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from vllm.v1.engine import EngineCoreOutput, EngineCoreRequest
 from vllm.v1.outputs import LogprobsLists
 
-from cluster.failover import RequestTraits, ResumeKind
+from cluster.failover import FailoverLimits, RequestTraits, ResumeKind, ends_soon
 from cluster.types import ReplicaId
 
 
@@ -25,7 +25,8 @@ class Flight:
     """`attempt_id` and `engine_id` name the live attempt; both are None while it is held.
 
     `emitted` are the output token ids passed on to the API server, in order, over all attempts.
-    `replay_left` is how many of the live attempt's next tokens are repetitions.
+    `replay_left` is how many of its next tokens are repetitions. Its first own tokens
+    came at `first_step_at_s`, after `first_step_tokens` of earlier attempts.
     """
 
     request: EngineCoreRequest
@@ -40,6 +41,8 @@ class Flight:
     replay_left: int = 0
     held_since_s: float | None = None
     answered: bool = False
+    first_step_at_s: float | None = None
+    first_step_tokens: int = 0
 
     @property
     def request_id(self) -> str:
@@ -55,13 +58,28 @@ class Flight:
         self.attempts += 1
         self.attempt_id, self.engine_id = attempt_id, engine_id
         self.replay_left = len(self.emitted) if kind is ResumeKind.REPLAY else 0
-        self.held_since_s = None
+        self.held_since_s = self.first_step_at_s = None
+
+    def ends_soon(self, now_s: float, limits: FailoverLimits) -> bool:
+        """Whether it is not worth moving away from an engine that leaves."""
+        params = self.request.sampling_params
+        if self.first_step_at_s is None or params is None:
+            return False
+        most = params.max_tokens
+        return ends_soon(
+            left_tokens=None if most is None else most - len(self.emitted),
+            emitted_tokens=len(self.emitted) - self.first_step_tokens,
+            elapsed_s=now_s - self.first_step_at_s,
+            limits=limits,
+        )
 
     def detach(self) -> None:
         """Forget the live attempt: whatever it still says is stale."""
         self.attempt_id = self.engine_id = None
 
-    def accept(self, output: EngineCoreOutput, clock_shift_s: float) -> EngineCoreOutput | None:
+    def accept(
+        self, output: EngineCoreOutput, clock_shift_s: float, now_s: float
+    ) -> EngineCoreOutput | None:
         """The output to pass on for one of the live attempt's, or None to swallow it.
 
         Changes `output` in place: it was decoded for us alone.
@@ -77,6 +95,8 @@ class Flight:
             for event in output.events:
                 event.timestamp += clock_shift_s
         self.answered = True
+        if self.first_step_at_s is None:
+            self.first_step_at_s, self.first_step_tokens = now_s, len(self.emitted)
         self.emitted.extend(output.new_token_ids)
         output.request_id = self.request_id
         return output

@@ -41,7 +41,10 @@ class Heartbeat:
 
 
 class Link:
-    """`engine_id` at `endpoint`; `ready` once the host said so, `retry_at_s` while it is down."""
+    """`engine_id` at `endpoint`; `ready` once the host said so, `retry_at_s` while it is down.
+
+    `listed`: Serve says the engine exists. `host_leaves`: its host says it will soon not.
+    """
 
     def __init__(
         self,
@@ -54,6 +57,7 @@ class Link:
     ) -> None:
         self.engine_id, self.endpoint = engine_id, endpoint
         self.ready: Ready | None = None
+        self.listed, self.host_leaves = True, False
         self.life = 0  # counts connections
         self.retry_at_s: float | None = 0.0
         self._reactor, self._heartbeat = reactor, heartbeat
@@ -64,6 +68,7 @@ class Link:
     def connect(self, switch_id: str) -> None:
         """Open a new connection and say hello."""
         self.retry_at_s = None
+        self.host_leaves = False
         self.life += 1
         socket = self._reactor.context.socket(zmq.DEALER)
         socket.setsockopt(zmq.IDENTITY, uuid.uuid4().bytes)

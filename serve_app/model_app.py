@@ -51,6 +51,7 @@ class ModelApp:
                 max_attempts=limits.max_attempts,
                 poison_deaths=limits.poison_deaths,
                 hold_timeout_s=limits.hold_timeout_s,
+                finish_within_s=limits.finish_within_s,
             ),
             heartbeat=Heartbeat(limits.heartbeat_interval_s, limits.heartbeat_timeout_s),
             on_engines=self._engines_changed,

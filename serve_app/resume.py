@@ -8,6 +8,7 @@ holds them (`prefill`); `cluster.failover` says which, and why.
 from __future__ import annotations
 
 import copy
+import hashlib
 
 import msgspec
 from vllm.sampling_params import SamplingParams, SamplingType
@@ -60,6 +61,22 @@ def drop_reserved(request: EngineCoreRequest) -> None:
     params = request.sampling_params
     if params is not None and params.extra_args:
         params.extra_args.pop(FORCED_TOKENS_KEY, None)
+
+
+def described(request: EngineCoreRequest) -> str:
+    """A request for the log, without any of its text: its size, which sampling parameters it sets,
+    and a digest of their values by which to recognise it when it comes again."""
+    params = request.sampling_params
+    if params is None:
+        return f"{prompt_tokens(request)} prompt tokens, pooling"
+    defaults = SamplingParams()
+    given = {
+        name: repr(value)
+        for name in SamplingParams.__struct_fields__
+        if not name.startswith("_") and (value := getattr(params, name)) != getattr(defaults, name)
+    }
+    digest = hashlib.sha256(repr(sorted(given.items())).encode()).hexdigest()[:12]
+    return f"{prompt_tokens(request)} prompt tokens, sets {', '.join(given)} (digest {digest})"
 
 
 def route_request(request: EngineCoreRequest, emitted_tokens: int = 0) -> RouteRequest:

@@ -34,6 +34,7 @@ from serve_app.wire import (
     Bye,
     Frames,
     Kind,
+    Leaving,
     Load,
     OutputsCodec,
     Ready,
@@ -120,7 +121,7 @@ class Switch:
 
     def ready_engines(self) -> int:
         """How many engines can take a request now."""
-        return len(self._core.engines)
+        return self._core.open_engines
 
     def stop(self) -> None:
         """End the thread and close every socket; the engines abort what was running for it."""
@@ -138,7 +139,7 @@ class Switch:
             self.outputs(self._core.stats())
 
     def _tell_engines(self) -> None:
-        engines = len(self._core.engines)
+        engines = self._core.open_engines
         if engines != self._told_engines:
             self._told_engines = engines
             if self._on_engines is not None:
@@ -147,9 +148,14 @@ class Switch:
     # Membership and links
 
     def _apply_members(self, members: Mapping[str, str]) -> None:
-        for engine_id in [i for i in self._links if members.get(i) != self._links[i].endpoint]:
-            self._links.pop(engine_id).close()
-            self._core.engine_lost(ReplicaId(engine_id), LossCause.REMOVED, time.monotonic())
+        for link in list(self._links.values()):
+            endpoint = members.get(link.engine_id)
+            link.listed = endpoint is not None
+            moved_house = link.listed and endpoint != link.endpoint
+            if moved_house or (link.ready is None and not link.listed):
+                self._remove(link)
+            else:
+                self._update_leaving(link)
         for engine_id in members.keys() - self._links.keys():
             link = self._links[engine_id] = Link(
                 self._reactor,
@@ -160,6 +166,16 @@ class Switch:
                 self._on_lost,
             )
             link.connect(self._id)
+
+    def _update_leaving(self, link: Link) -> None:
+        """Serve no longer lists an engine that it removes, while its host still finishes work."""
+        leaving = link.host_leaves or not link.listed
+        self._core.engine_leaving(ReplicaId(link.engine_id), leaving, time.monotonic())
+
+    def _remove(self, link: Link) -> None:
+        del self._links[link.engine_id]
+        link.close()
+        self._core.engine_lost(ReplicaId(link.engine_id), LossCause.REMOVED, time.monotonic())
 
     def _close_links(self) -> None:
         for link in self._links.values():
@@ -172,6 +188,8 @@ class Switch:
         """Give up this connection; try again later, while Serve lists the engine."""
         link.close()
         link.retry_at_s = time.monotonic() + RECONNECT_AFTER_S
+        if not link.listed:
+            self._links.pop(link.engine_id, None)
         self._core.engine_lost(ReplicaId(link.engine_id), cause, time.monotonic())
 
     def _drop_life(self, link: Link, life: int) -> None:
@@ -195,6 +213,10 @@ class Switch:
             self._core.result(engine_id, unpack(frames, Result))
         elif kind is Kind.READY:
             self._on_ready(link, unpack(frames, Ready))
+        elif kind is Kind.LEAVING:
+            link.host_leaves = True
+            logger.info("engine %s leaves: %s", engine_id, unpack(frames, Leaving).reason)
+            self._update_leaving(link)
         elif kind is Kind.BYE:
             self._on_bye(link, unpack(frames, Bye))
         else:
@@ -210,7 +232,7 @@ class Switch:
             self._first_ready.set_result(ready)
 
     def _on_bye(self, link: Link, bye: Bye) -> None:
-        logger.warning("engine %s leaves: %s", link.engine_id, bye.reason)
+        logger.warning("engine %s is gone: %s", link.engine_id, bye.reason)
         self._drop(link, LossCause.CORE_DEAD if bye.core_dead else LossCause.REMOVED)
 
     # What the API server asks
@@ -276,7 +298,7 @@ class Switch:
         engine, ready = self._core.engines.get(ReplicaId(link.engine_id)), link.ready
         return {
             "id": link.engine_id,
-            "state": "ready" if engine is not None else "connecting",
+            "state": "connecting" if engine is None else "leaving" if engine.leaving else "ready",
             "node": ready.node if ready else None,
             "pid": ready.pid if ready else None,
             "endpoint": link.endpoint,

@@ -57,7 +57,8 @@ class Ports(Protocol):
 
 @dataclass(slots=True)
 class Engine:
-    """A ready engine. `clock_shift_s` takes its monotonic clock to ours."""
+    """A ready engine. `clock_shift_s` takes its monotonic clock to ours. One that is `leaving` gets
+    nothing new, and loses what another can take over."""
 
     id: ReplicaId
     ready: Ready
@@ -65,6 +66,7 @@ class Engine:
     flights: dict[str, Flight] = field(default_factory=dict)  # by attempt id
     outstanding_tokens: int = 0
     load: Load = field(default_factory=lambda: Load(0, 0, 0.0, 0))
+    leaving: bool = False
 
     def snapshot(self) -> ReplicaSnapshot:
         """What the router may know."""
@@ -153,8 +155,21 @@ class SwitchCore:
         """An engine is connected and its core runs."""
         self.engines[engine_id] = Engine(engine_id, ready, now_s - ready.clock_s)
         self.utilities.engine_joined(engine_id, self.engines.keys())
-        for flight in list(self.held.values()):
-            self._dispatch(flight, now_s)
+        self._dispatch_held(now_s)
+        self._shed(now_s)
+
+    def engine_leaving(self, engine_id: ReplicaId, leaving: bool, now_s: float) -> None:
+        """An engine is to be removed, or (`leaving` false) not after all. Unknown ones are ignored.
+
+        What runs there goes on there until another engine can take it.
+        """
+        engine = self.engines.get(engine_id)
+        if engine is None or engine.leaving == leaving:
+            return
+        engine.leaving = leaving
+        self._shed(now_s)
+        if not leaving:
+            self._dispatch_held(now_s)
 
     def engine_lost(self, engine_id: ReplicaId, cause: LossCause, now_s: float) -> None:
         """An engine is gone: its flights move. Unknown engines are ignored."""
@@ -211,7 +226,7 @@ class SwitchCore:
             self._move(flight, LossCause.ABORTED, now_s)
             return None
         try:
-            accepted = flight.accept(output, engine.clock_shift_s)
+            accepted = flight.accept(output, engine.clock_shift_s, now_s)
         except ReplayDivergedError as error:
             logger.error("%s (engine %s)", error, engine.id)
             self._ports.abort(engine.id, [output.request_id])
@@ -225,7 +240,8 @@ class SwitchCore:
     # Time
 
     def tick(self, now_s: float) -> None:
-        """Fail what waited for an engine too long."""
+        """Fail what waited for an engine too long; move what should have ended on a leaving one."""
+        self._shed(now_s)
         for flight in list(self.held.values()):
             assert flight.held_since_s is not None
             if now_s - flight.held_since_s >= self._limits.hold_timeout_s:
@@ -245,20 +261,47 @@ class SwitchCore:
 
     # The life of a flight
 
+    @property
+    def open_engines(self) -> int:
+        """How many engines can take a new request."""
+        return sum(not engine.leaving for engine in self.engines.values())
+
+    def _dispatch_held(self, now_s: float) -> None:
+        for flight in list(self.held.values()):
+            self._dispatch(flight, now_s)
+
+    def _shed(self, now_s: float) -> None:
+        """Move what leaving engines run, where it need not stay: see `_stays`."""
+        for engine in [each for each in self.engines.values() if each.leaving]:
+            for attempt_id, flight in list(engine.flights.items()):
+                if not self._stays(flight, now_s):
+                    self._ports.abort(engine.id, [attempt_id])
+                    self._move(flight, LossCause.REMOVED, now_s)
+
+    def _stays(self, flight: Flight, now_s: float) -> bool:
+        """Whether a flight ends on its leaving engine: nobody can take it over, or it ends soon."""
+        kind = resume_kind(flight.traits, len(flight.emitted))
+        engines = self.engines.values()
+        return (
+            not flight.traits.resumable
+            or flight.moves >= self._limits.max_attempts
+            or not any(_may_take(each, flight) and _can_resume(each, kind) for each in engines)
+            or flight.ends_soon(now_s, self._limits)
+        )
+
     def _dispatch(self, flight: Flight, now_s: float) -> None:
         """Send the flight to an engine, or hold it until there is one."""
         kind = resume_kind(flight.traits, len(flight.emitted))
-        may_take = [e for e in self.engines.values() if _may_take(e, flight)]
-        if kind is ResumeKind.REPLAY and may_take:
-            may_take = [engine for engine in may_take if engine.ready.can_replay]
-            if not may_take:
+        allowed = [engine for engine in self.engines.values() if _may_take(engine, flight)]
+        able = [engine for engine in allowed if _can_resume(engine, kind)]
+        if not able:
+            if allowed:
                 self._fail(flight, FailReason.NOT_RESUMABLE)
-                return
-        if not may_take:
-            self._hold(flight, now_s)
+            else:
+                self._hold(flight, now_s)
             return
         size = resume.route_request(flight.request, len(flight.emitted))
-        snapshots = [engine.snapshot() for engine in may_take]
+        snapshots = [engine.snapshot() for engine in able]
         decision = self._router.choose(size, snapshots, self._rng)
         load_tokens = size.prompt_tokens + size.max_output_tokens
         self._start(flight, self.engines[decision.replica_id], kind, load_tokens)
@@ -306,6 +349,8 @@ class SwitchCore:
         self._end(flight)
         self.counters.failed += 1
         logger.error("request %s failed: %s", flight.request_id, failure.message)
+        if reason is FailReason.POISON:
+            logger.error("the suspect has %s", resume.described(flight.request))
         self._ports.outputs(EngineCoreOutputs(outputs=[error_output(flight)]))
 
     def _end(self, flight: Flight) -> None:
@@ -324,5 +369,12 @@ class SwitchCore:
 
 
 def _may_take(engine: Engine, flight: Flight) -> bool:
-    """A stream never continues on other weights; one that has not begun may start anywhere."""
+    """None that leaves. And a stream never continues on other weights; one that has not begun may
+    start anywhere."""
+    if engine.leaving:
+        return False
     return not flight.emitted or engine.ready.fingerprint == flight.fingerprint
+
+
+def _can_resume(engine: Engine, kind: ResumeKind) -> bool:
+    return kind is not ResumeKind.REPLAY or engine.ready.can_replay

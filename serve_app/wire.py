@@ -6,7 +6,7 @@ rest are the structs below. vLLM's pickle fallback is refused by its decoder unl
 VLLM_ALLOW_INSECURE_SERIALIZATION is set, which `serve_app.engine` never does.
 
     switch -> host   HELLO, ADD, ABORT, UTILITY
-    host -> switch   READY, STEP, RESULT, LOAD, BYE
+    host -> switch   READY, STEP, RESULT, LOAD, LEAVING, BYE
 
 A switch speaks first (HELLO) on every connection; the host answers READY once its core runs. The
 socket identity is new for every connection, so a host can never confuse two lives of one switch.
@@ -26,7 +26,7 @@ import zmq
 from vllm.v1.engine import EngineCoreOutputs, EngineCoreRequest
 from vllm.v1.serial_utils import MsgpackDecoder, MsgpackEncoder
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 """Raised with every change of this file that an older peer would misread."""
 
 Frame = bytes | bytearray | memoryview | zmq.Frame
@@ -48,6 +48,7 @@ class Kind(Enum):
     STEP = b"S"
     RESULT = b"r"
     LOAD = b"L"
+    LEAVING = b"Z"
     BYE = b"B"
 
 
@@ -108,6 +109,12 @@ class Load(msgspec.Struct, array_like=True, frozen=True):
     waiting_requests: int
     kv_use_frac: float
     steps: int
+
+
+class Leaving(msgspec.Struct, array_like=True, frozen=True):
+    """The host is to be removed: send it nothing new, and move what another engine can take."""
+
+    reason: str
 
 
 class Bye(msgspec.Struct, array_like=True, frozen=True):

@@ -19,6 +19,7 @@ from tests.waiting import until
 READY_WITHIN_S = 600.0  # five engines on two cores; minutes only where the machine is busy
 STOPPED_WITHIN_S = 90.0
 ANSWER_WITHIN_S = 300.0
+STALLED_AFTER_S = 20.0  # longer than any test has an engine stand still that is to go on
 
 # Each engine's KV cache is 128 MiB instead of the demo's 1 GiB: that is 32,000 tokens of its model,
 # and a fixed size spares it the warm-up. No free whitespace: untrained weights would choose it for
@@ -46,7 +47,7 @@ models:
     engine: {{runner: pooling, convert: embed, max_model_len: 1024}}
     resources: {{cpus: 0.2}}
 gateway: {{cpus: 0.2, max_body_mb: 0.2}}
-failover: {{hold_timeout_s: {ANSWER_WITHIN_S}}}
+failover: {{hold_timeout_s: {ANSWER_WITHIN_S}, stall_timeout_s: {STALLED_AFTER_S}}}
 """
 
 

@@ -135,7 +135,15 @@ class HostThread:
     `core_ready` is the core's ready message, for API servers that read it.
     """
 
-    def __init__(self, engine_id: str, *, core_ready: bytes | None = None, **core: Any) -> None:
+    def __init__(
+        self,
+        engine_id: str,
+        *,
+        core_ready: bytes | None = None,
+        stall_timeout_s: float | None = None,
+        **core: Any,
+    ) -> None:
+        self._stall_timeout_s = stall_timeout_s
         self.engine_id = engine_id
         self._core_ready = core_ready or b"ready of " + engine_id.encode()
         self._loop = asyncio.new_event_loop()
@@ -153,7 +161,7 @@ class HostThread:
             can_replay=True,
             core_ready=self._core_ready,
         )
-        host = EngineHost(self.core, identity, HEARTBEAT)
+        host = EngineHost(self.core, identity, HEARTBEAT, self._stall_timeout_s)
         host.start("127.0.0.1")
         return host
 
@@ -173,6 +181,11 @@ class HostThread:
     def leave(self) -> None:
         """A planned removal: says goodbye."""
         asyncio.run_coroutine_threadsafe(self.host.stop("removed"), self._loop).result(5)
+
+    def drain(self, timeout_s: float = 5.0) -> Future[bool]:
+        """Start a planned removal; done when nothing runs there, or it took too long."""
+        draining = self.host.drain("scaled down", timeout_s)
+        return asyncio.run_coroutine_threadsafe(draining, self._loop)
 
     def kill(self) -> None:
         """What a killed process looks like from outside: its sockets close, nothing is said."""

@@ -132,13 +132,33 @@ def test_deployments_have_names_that_serve_and_urls_can_carry():
     assert gateway(spec).name == "Gateway"
 
 
-def test_every_replica_is_given_the_whole_spec():
-    spec = spec_of(DEMO, {**DEMO, "name": "other"}, failover={"max_attempts": 7})
+OTHER = {**DEMO, "name": "other"}
+
+
+def test_every_replica_is_given_the_models_it_serves_and_all_limits():
+    spec = spec_of(DEMO, OTHER, failover={"max_attempts": 7})
     for engine, model in zip(engines(spec), spec.models, strict=True):
         raw, name = engine.init_args
-        assert (cluster_spec.parse(raw), name) == (spec, model.name)
+        assert cluster_spec.parse(raw) == spec.model_copy(update={"models": (model,)})
+        assert name == model.name
     (raw,) = gateway(spec).init_args
     assert cluster_spec.parse(raw) == spec
+
+
+@pytest.mark.parametrize(
+    ("changed", "replaced"),
+    [
+        ([{**DEMO, "replicas": 3}, OTHER], [False, False, False]),
+        ([{**DEMO, "engine": {"max_model_len": 512}}, OTHER], [True, True, False]),
+    ],
+    ids=["more replicas", "an engine argument"],
+)
+def test_a_changed_spec_replaces_only_the_replicas_that_read_what_changed(changed, replaced):
+    before, after = (
+        [deployment.init_args for deployment in (gateway(spec), *engines(spec))]
+        for spec in (spec_of(DEMO, OTHER), spec_of(*changed))
+    )
+    assert [a != b for a, b in zip(before, after, strict=True)] == replaced
 
 
 def test_the_gateway_holds_as_many_streams_as_the_spec_allows():
@@ -150,7 +170,7 @@ def test_serve_looks_often_for_dead_cores_and_waits_for_streams_to_move():
     (engine,) = engines(spec_of(DEMO))
     config = engine._deployment_config
     assert config.health_check_period_s == app.ENGINE_HEALTH_PERIOD_S
-    assert config.graceful_shutdown_timeout_s == app.GRACEFUL_SHUTDOWN_S
+    assert config.graceful_shutdown_timeout_s == 600 + app.ENGINE_STOP_S
 
 
 @pytest.fixture

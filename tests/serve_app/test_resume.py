@@ -17,6 +17,7 @@ from serve_app.replay import FORCED_TOKENS_KEY
 from serve_app.resume import (
     UNBOUNDED_OUTPUT_TOKENS,
     attempt_request,
+    described,
     drop_reserved,
     prompt_tokens,
     route_request,
@@ -92,6 +93,19 @@ def test_a_request_without_extra_arguments_stays_as_it_is(sent):
     before = encoded(sent)
     drop_reserved(sent)
     assert encoded(sent) == before
+
+
+def test_a_described_request_names_its_parameters_and_nothing_of_its_text():
+    sent = request("r", seed=3, stop=["secret"], bad_words=["hush"], max_tokens=40)
+    text = described(sent)
+    assert "3 prompt tokens" in text
+    assert all(name in text for name in ("seed", "stop", "bad_words", "max_tokens"))
+    assert not any(word in text for word in ("secret", "hush"))
+
+
+def test_the_digest_tells_parameters_apart_and_repeats_for_the_same():
+    one, again, other = (described(request(i, seed=s)) for i, s in (("a", 1), ("b", 1), ("c", 2)))
+    assert one == again != other
 
 
 def test_a_resent_request_differs_in_its_id_only():

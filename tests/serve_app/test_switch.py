@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from typing import Any
 
 import pytest
 import zmq
@@ -28,7 +30,7 @@ class Fleet:
         self.switch = Switch(
             name="model",
             router=LeastOutstandingTokens(),
-            limits=FailoverLimits(hold_timeout_s=30.0),
+            limits=FailoverLimits(hold_timeout_s=30.0, finish_within_s=0.0),
             heartbeat=HEARTBEAT,
         )
         self.front = Front(self.switch.addresses)
@@ -59,12 +61,13 @@ class Fleet:
             host.close()
 
 
-def with_a_stream(fleet: Fleet, *engine_ids: str) -> None:
-    """Start engines that stand still after the fifth token of the stream `r`."""
-    fleet.start(*engine_ids, steps_allowed=5)
+def with_a_stream(fleet: Fleet, *engine_ids: str, **core: Any) -> HostThread:
+    """Start engines that stand still after a stream's fifth token. Returns the one that has it."""
+    fleet.start(*engine_ids, steps_allowed=5, **core)
     fleet.attach()
     fleet.front.add(request("r", max_tokens=20))
     fleet.front.read_until_tokens("r", 5)
+    return fleet.running()
 
 
 @pytest.fixture
@@ -123,6 +126,102 @@ def test_an_engine_that_serve_removes_loses_its_requests_to_the_others(fleet):
     assert fleet.front.tokens["r"] == continuation(PROMPT, 20)
     until(lambda: removed.call(lambda: removed.core.running == {}))
     removed.close()
+
+
+def state_of(fleet, host: HostThread) -> list[str]:
+    """What `GET /fleet` calls it; empty where it is not shown."""
+    rows = fleet.switch.snapshot()["engines"]
+    return [row["state"] for row in rows if row["id"] == host.engine_id]
+
+
+def test_a_draining_host_is_empty_as_soon_as_its_streams_have_moved(fleet):
+    leaving = with_a_stream(fleet, "a", "b")
+    drained = leaving.drain()
+    assert drained.result(5) is True
+    assert leaving.call(lambda: leaving.core.running) == {}
+    assert state_of(fleet, leaving) == ["leaving"]
+    assert fleet.switch.ready_engines() == 1
+    (taker,) = [host for host in fleet.hosts.values() if host is not leaving]
+    taker.call(lambda: taker.core.allow(None))
+    fleet.front.read_until_finished("r")
+    assert fleet.front.tokens["r"] == continuation(PROMPT, 20)
+    assert fleet.switch.snapshot()["flights"] == {"active": 0, "moved": 1, "failed": 0}
+
+
+def test_a_draining_host_finishes_what_has_nowhere_to_go(fleet):
+    leaving = with_a_stream(fleet, "a")
+    drained = leaving.drain()
+    until(lambda: state_of(fleet, leaving) == ["leaving"])
+    assert not drained.done()
+    leaving.call(lambda: leaving.core.allow(None))
+    assert drained.result(5) is True
+    fleet.front.read_until_finished("r")
+    assert fleet.front.tokens["r"] == continuation(PROMPT, 20)
+    assert fleet.switch.snapshot()["flights"]["moved"] == 0
+
+
+def test_draining_ends_at_its_timeout(fleet):
+    assert with_a_stream(fleet, "a").drain(timeout_s=0.05).result(5) is False
+
+
+def test_a_switch_that_connects_to_a_draining_host_sends_it_nothing_new(fleet):
+    fleet.start("a")
+    assert fleet.hosts["a"].drain().result(5) is True
+    fleet.attach()
+    fleet.front.add(request("r", max_tokens=20))
+    fleet.start("b")
+    fleet.front.read_until_finished("r")
+    assert fleet.hosts["a"].core.added == []
+
+
+def test_an_engine_that_serve_no_longer_lists_finishes_what_has_nowhere_to_go(fleet):
+    removed = with_a_stream(fleet, "a")
+    del fleet.hosts["a"]
+    fleet.announce()
+    until(lambda: state_of(fleet, removed) == ["leaving"])
+    removed.call(lambda: removed.core.allow(None))
+    fleet.front.read_until_finished("r")
+    assert fleet.front.tokens["r"] == continuation(PROMPT, 20)
+    removed.leave()
+    until(lambda: state_of(fleet, removed) == [])
+    removed.close()
+
+
+def test_an_engine_that_serve_lists_again_takes_requests_again(fleet):
+    fleet.start("a")
+    fleet.attach()
+    hosts, fleet.hosts = fleet.hosts, {}
+    fleet.announce()
+    until(lambda: fleet.switch.ready_engines() == 0)
+    fleet.hosts = hosts
+    fleet.announce()
+    fleet.front.add(request("r", max_tokens=20))
+    fleet.front.read_until_finished("r")
+    assert fleet.front.tokens["r"] == continuation(PROMPT, 20)
+
+
+def test_an_engine_that_takes_no_step_loses_its_streams_and_says_why(fleet):
+    stuck = with_a_stream(fleet, "a", stall_timeout_s=0.3)
+    fleet.start("b")
+    fleet.front.read_until_finished("r")
+    assert fleet.front.tokens["r"] == continuation(PROMPT, 20)
+    assert "with 1 requests running" in stuck.host.failure
+
+
+@pytest.mark.parametrize(
+    ("stop", "go"), [("sleep", "wake_up"), ("pause_scheduler", "resume_scheduler")]
+)
+def test_an_engine_that_was_told_to_stand_still_is_not_stuck_until_it_may_go_on(fleet, stop, go):
+    fleet.start("a", steps_allowed=0, stall_timeout_s=0.3)
+    fleet.attach()
+    host = fleet.hosts["a"]
+    fleet.front.call(1, stop, 1)
+    fleet.front.add(request("r"))
+    until(lambda: host.core.added)
+    time.sleep(1.0)  # three limits
+    assert host.host.failure is None
+    fleet.front.call(2, go)
+    until(lambda: host.host.failure)
 
 
 def test_an_abort_ends_the_request_at_the_engine(fleet):

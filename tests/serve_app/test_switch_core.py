@@ -197,13 +197,14 @@ def test_a_held_request_fails_at_the_limit_and_says_when():
     assert recorder.passed[-1].finish_reason is FinishReason.ERROR
 
 
-def test_a_request_that_two_engines_died_of_reaches_no_third():
+def test_a_request_that_two_engines_died_of_reaches_no_third(caplog):
     core, recorder = make_core("a", "b", "c")
     lose(core, started(core, recorder, 10))
     lose(core, recorder.added[-1][0])
     assert len(recorder.added) == 2
     assert core.failures["external-r"].reason is FailReason.POISON
     assert not core.failures["external-r"].retryable
+    assert "the suspect has 3 prompt tokens" in caplog.text
 
 
 def test_planned_removals_are_no_sign_of_poison_but_moves_are_bounded():
@@ -215,6 +216,106 @@ def test_planned_removals_are_no_sign_of_poison_but_moves_are_bounded():
     core.engine_joined(ReplicaId("d"), ready("d"), 2.0)
     lose(core, recorder.added[-1][0], LossCause.REMOVED)
     assert core.failures["external-r"].reason is FailReason.MAX_ATTEMPTS
+
+
+def leave(core, engine_id, now_s=1.0):
+    core.engine_leaving(engine_id, True, now_s)
+
+
+def test_a_leaving_engine_s_stream_moves_at_once_and_the_engine_is_told():
+    core, recorder = make_core("a", "b")
+    left = started(core, recorder, 10, 11, max_tokens=500)
+    attempt = recorder.last_added.request_id
+    leave(core, left)
+    assert recorder.aborted == [(left, attempt)]
+    engine, sent = recorder.added[-1]
+    assert engine == other(left)
+    assert sent.prompt_token_ids == [1, 2, 3, 10, 11]
+    assert core.engines[left].outstanding_tokens == 0
+    assert (core.counters.moved, core.counters.failed) == (1, 0)
+
+
+def test_a_leaving_engine_gets_no_new_request():
+    core, recorder = make_core("a", "b")
+    leave(core, A)
+    for index in range(5):
+        core.request(request(f"r{index}"), 1.0)
+    assert {engine for engine, _ in recorder.added} == {B}
+    assert core.open_engines == 1
+
+
+def test_with_nowhere_to_go_a_stream_ends_on_the_leaving_engine():
+    core, recorder = make_core("a")
+    started(core, recorder, 10)
+    attempt = recorder.last_added.request_id
+    leave(core, A)
+    assert (recorder.aborted, core.open_engines) == ([], 0)
+    core.step(A, step(output(attempt, 11, finish=FinishReason.STOP)), 2.0)
+    assert recorder.tokens_of("r") == [10, 11]
+    assert core.counters.finished == 1
+
+
+def test_a_request_that_comes_when_all_engines_leave_waits_for_the_next():
+    core, recorder = make_core("a")
+    leave(core, A)
+    core.request(request("r"), 1.0)
+    assert set(core.held) == {"r"}
+    core.engine_joined(B, ready("b"), 2.0)
+    assert recorder.added[-1][0] == B
+
+
+def test_a_stream_moves_as_soon_as_there_is_somewhere_to_go():
+    core, recorder = make_core("a")
+    started(core, recorder, 10, max_tokens=500)
+    leave(core, A)
+    core.engine_joined(B, ready("b"), 2.0)
+    assert recorder.added[-1][0] == B
+
+
+@pytest.mark.parametrize(
+    ("newcomer", "sampling"),
+    [
+        pytest.param(ready("b", fingerprint="new weights"), {}, id="other weights"),
+        pytest.param(ready("b", can_replay=False), {"presence_penalty": 1.0}, id="no replay there"),
+    ],
+)
+def test_a_stream_that_no_other_engine_can_continue_ends_where_it_is(newcomer, sampling):
+    core, recorder = make_core("a")
+    started(core, recorder, 10, **sampling)
+    core.engine_joined(B, newcomer, 0.6)
+    leave(core, A)
+    assert recorder.aborted == []
+    assert core.counters.failed == 0
+
+
+def test_a_stream_that_was_moved_as_often_as_may_be_ends_where_it_is():
+    core, recorder = make_core("a", "b", limits=FailoverLimits(max_attempts=1))
+    lose(core, started(core, recorder, 10), LossCause.REMOVED)
+    engine = recorder.added[-1][0]
+    core.engine_joined(C, ready("c"), 2.0)
+    leave(core, engine)
+    assert len(recorder.added) == 2
+
+
+def test_a_stream_about_to_end_is_left_to_end_but_not_for_ever():
+    core, recorder = make_core("a", "b", limits=FailoverLimits(finish_within_s=2.0))
+    left = started(core, recorder, 10, max_tokens=20)  # its first token at 0.5 s
+    attempt = recorder.last_added.request_id
+    core.step(left, step(output(attempt, *range(11, 20))), 1.4)  # 10 in 0.9 s: 10 more in 1 s
+    leave(core, left, 1.4)
+    assert recorder.aborted == []
+    core.tick(2.0)
+    assert recorder.aborted == []
+    core.tick(5.0)  # ten tokens in 4.5 s: 5 s more
+    assert recorder.aborted == [(left, attempt)]
+
+
+def test_an_engine_that_stays_after_all_takes_what_waited():
+    core, recorder = make_core("a")
+    leave(core, A)
+    core.request(request("r"), 1.0)
+    core.engine_leaving(A, False, 2.0)
+    assert recorder.added[-1][0] == A
 
 
 def test_a_stream_never_continues_on_other_weights():
@@ -294,6 +395,13 @@ class AnyInterleaving(RuleBasedStateMachine):
         self.aborted: set[str] = set()
         self.attempts: list[tuple[ReplicaId, object, int]] = []  # all ever sent, and progress
         self.seen_added = 0
+        add = self.recorder.add
+
+        def checked(engine_id, sent) -> None:
+            assert not self.core.engines[engine_id].leaving, "given to an engine that leaves"
+            add(engine_id, sent)
+
+        self.recorder.add = checked
 
     def _note_attempts(self) -> None:
         new = self.recorder.added[self.seen_added :]
@@ -326,6 +434,12 @@ class AnyInterleaving(RuleBasedStateMachine):
     def leave(self, data, cause) -> None:
         engine = data.draw(st.sampled_from(sorted(self.core.engines)))
         self.core.engine_lost(engine, cause, self.now_s)
+
+    @precondition(lambda self: self.core.engines)
+    @rule(data=st.data(), leaving=st.booleans())
+    def announce(self, data, leaving: bool) -> None:
+        engine = data.draw(st.sampled_from(sorted(self.core.engines)))
+        self.core.engine_leaving(engine, leaving, self.now_s)
 
     @rule(data=st.data(), tokens=st.integers(1, 3))
     def emit(self, data, tokens: int) -> None:
@@ -384,6 +498,10 @@ class AnyInterleaving(RuleBasedStateMachine):
         for request_id, flight in self.core.flights.items():
             assert (request_id in self.core.held) == (flight.engine_id is None)
             assert flight.engine_id is None or flight.engine_id in self.core.engines
+
+    @invariant()
+    def nothing_waits_while_an_engine_is_open(self) -> None:
+        assert not self.core.held or self.core.open_engines == 0
 
     def teardown(self) -> None:
         self.core.abort([f"r{index}" for index in range(1, self.requests + 1)])
