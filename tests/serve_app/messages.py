@@ -13,6 +13,7 @@ from serve_app.wire import (
     Bye,
     Hello,
     Kind,
+    Leaving,
     Load,
     OutputsCodec,
     Ready,
@@ -42,10 +43,12 @@ BODIES = {
     Kind.UTILITY: st.builds(Utility, counts, st.text(), st.lists(values, max_size=4)),
     Kind.RESULT: st.builds(Result, counts, st.none() | st.text(), values),
     Kind.LOAD: st.builds(Load, counts, counts, reals, counts),
+    Kind.LEAVING: st.builds(Leaving, st.text()),
     Kind.BYE: st.builds(Bye, st.booleans(), st.text()),
 }
 STRUCTS = {Kind.HELLO: Hello, Kind.READY: Ready, Kind.ABORT: Abort, Kind.UTILITY: Utility,
-           Kind.RESULT: Result, Kind.LOAD: Load, Kind.BYE: Bye}  # fmt: skip
+           Kind.RESULT: Result, Kind.LOAD: Load, Kind.LEAVING: Leaving,
+           Kind.BYE: Bye}  # fmt: skip
 
 
 def decode(frames):
