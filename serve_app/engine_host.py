@@ -238,9 +238,14 @@ class EngineHost:
     # Stalls
 
     def _expect_step(self) -> None:
-        """A step is due, unless the core is busy with a call or was told to stand still."""
-        if self._owners and not self._calls and not self._paused:
+        """A step is due where there is work, and nothing else that keeps the core from it."""
+        if self._owners and self._may_step:
             self._clock.work(time.monotonic())
+
+    @property
+    def _may_step(self) -> bool:
+        """The core is not busy with a call, and was not told to stand still."""
+        return not self._calls and not self._paused
 
     def _note_pause(self, method: str, answer: Any) -> None:
         if method in ("sleep", "pause_scheduler"):
@@ -278,7 +283,7 @@ class EngineHost:
                 await self._die(str(error))
                 return
             await self._pass_step(outputs)
-            if not self._calls and not self._paused:
+            if self._may_step:
                 self._clock.step(time.monotonic(), more=bool(self._owners))
 
     async def _pass_step(self, outputs: EngineCoreOutputs) -> None:

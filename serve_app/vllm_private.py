@@ -1,4 +1,4 @@
-"""Every private name of vLLM that this project leans on, and nothing else.
+"""The private names of vLLM that this project leans on, but for its queues' (`vllm_waiting`).
 
 vLLM has no public way to do these; `tests/serve_app/test_vllm_private.py` fails loudly when a new
 vLLM changes their shape. Written against vLLM 0.32.0.

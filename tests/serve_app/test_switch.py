@@ -116,8 +116,7 @@ def test_a_stream_waits_for_an_engine_that_joins_later(fleet):
 
 
 def test_an_engine_that_serve_removes_loses_its_requests_to_the_others(fleet):
-    with_a_stream(fleet, "a", "b")
-    removed = fleet.running()
+    removed = with_a_stream(fleet, "a", "b")
     del fleet.hosts[removed.engine_id]
     fleet.announce()
     (left,) = fleet.hosts.values()
