@@ -42,6 +42,6 @@ bench: $(STAMP)  ## Measure what Tokenfleet costs over a bare vLLM server
 $(STAMP): pyproject.toml constraints-$(DEVICE).txt constraints-cpu-overrides.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --constraint constraints-$(DEVICE).txt uv
-	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --editable '.[$(DEVICE),loadtest,dev]' \
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --compile-bytecode --editable '.[$(DEVICE),loadtest,dev]' \
 	  --constraint constraints-$(DEVICE).txt $(UV_FLAGS_$(DEVICE))
 	@touch $@
