@@ -29,17 +29,23 @@ class ResumeKind(StrEnum):
 
 
 class LossCause(StrEnum):
-    """Why an engine left. Only deaths count towards the poison limit."""
+    """Why an engine no longer has a request."""
 
     DISCONNECTED = "disconnected"
     CORE_DEAD = "core_dead"
     REMOVED = "removed"
     ABORTED = "aborted"
+    HEDGED = "hedged"
 
     @property
     def is_death(self) -> bool:
         """Whether the request itself may be to blame."""
         return self in (LossCause.DISCONNECTED, LossCause.CORE_DEAD)
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether we took the request away ourselves: that is held against nobody."""
+        return self in (LossCause.REMOVED, LossCause.HEDGED)
 
 
 class FailReason(StrEnum):
@@ -50,6 +56,7 @@ class FailReason(StrEnum):
     NOT_RESUMABLE = "not_resumable"
     NO_ENGINE = "no_engine"
     DIVERGED = "diverged"
+    OVERLOADED = "overloaded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +67,7 @@ class FailoverLimits:
     poison_deaths: int = 2
     hold_timeout_s: float = 120.0
     finish_within_s: float = 2.0
+    hedge_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,26 +112,44 @@ def ends_soon(
     return left_tokens * elapsed_s / (emitted_tokens - 1) <= limits.finish_within_s
 
 
+def worth_hedging(
+    *, waited_s: float, here_tokens: int, there_tokens: int, limits: FailoverLimits
+) -> bool:
+    """Whether a request that has no token yet is better off on another engine.
+
+    Args:
+        waited_s: since it was sent to its engine.
+        here_tokens: what else is outstanding there.
+        there_tokens: what is outstanding on the engine that it would go to.
+        limits: the spec's bounds.
+    """
+    if limits.hedge_after_s is None or waited_s < limits.hedge_after_s:
+        return False
+    return there_tokens <= here_tokens  # on an engine that is more loaded it would wait longer
+
+
 def decide_move(
     *,
+    cause: LossCause,
     traits: RequestTraits,
     emitted_tokens: int,
-    moves: int,
+    losses: int,
     deaths: int,
     limits: FailoverLimits,
 ) -> MoveDecision:
-    """Move or fail a request that just lost its engine.
+    """Move or fail a request that loses its engine.
 
     Args:
+        cause: of this loss.
         traits: what kind of request it is.
         emitted_tokens: output tokens already passed to the client.
-        moves: times it was moved before this loss.
-        deaths: engines that died while it ran on them, this loss included.
+        losses: times it lost an engine unplanned, this time included.
+        deaths: engines that died while it ran on them, this one included.
         limits: the spec's bounds.
     """
-    if deaths >= limits.poison_deaths:
+    if not cause.is_planned and deaths >= limits.poison_deaths:
         return MoveDecision(fail=FailReason.POISON)
-    if moves >= limits.max_attempts:
+    if not cause.is_planned and losses > limits.max_attempts:
         return MoveDecision(fail=FailReason.MAX_ATTEMPTS)
     if not traits.resumable:
         return MoveDecision(fail=FailReason.NOT_RESUMABLE)

@@ -65,7 +65,9 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 class _Spec(BaseModel):
     # strict: `replicas: "2"` and `replicas: true` are mistakes to report, not numbers to guess.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, ser_json_inf_nan="constants"
+    )
 
 
 class ResourceSpec(_Spec):
@@ -198,6 +200,13 @@ class GatewaySpec(_Spec):
         description="Requests in flight per gateway replica, streams included; more wait at the "
         "ingress. Default 8192: above what one event loop can stream, so it never binds first.",
     )
+    max_flights: int = Field(
+        default=32768,
+        ge=1,
+        description="Requests in flight at engines, per gateway replica and model, each of the `n` "
+        "answers to a request counted; more get 503. Default 32768: four answers to each of the "
+        "requests above, and a bound on what one client can ask for by `n`.",
+    )
     env: dict[EnvName, EnvValue] = Field(
         default={}, description="Environment variables of the gateway processes. Default none."
     )
@@ -209,8 +218,8 @@ class FailoverSpec(_Spec):
     max_attempts: int = Field(
         default=3,
         ge=1,
-        description="Times one request may be moved to another engine before it fails. Default 3: "
-        "enough for a rolling upgrade to meet a crash.",
+        description="Times one request may lose its engine and go on with another; the next time "
+        "it fails. Engines removed on purpose do not count. Default 3: more is no bad luck.",
     )
     poison_deaths: int = Field(
         default=2,
@@ -243,6 +252,13 @@ class FailoverSpec(_Spec):
         description="Seconds without a step after which an engine with work counts as stuck: its "
         "streams move and it is replaced. Default none: 20 times the longest of its own last 512 "
         "steps, and at least 15 s.",
+    )
+    hedge_after_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="A request without a token after so many seconds moves, once, to an engine "
+        "with less to do, if there is one. Default none: its prefill may be half done, and starts "
+        "again there.",
     )
     heartbeat_interval_s: float = Field(
         default=0.5, gt=0, description="Seconds between heartbeats to an engine. Default 0.5."

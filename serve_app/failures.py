@@ -26,8 +26,10 @@ class Failure:
     @property
     def retryable(self) -> bool:
         """Whether the same request may well succeed a little later (503 rather than 500)."""
-        return self.reason in (FailReason.NO_ENGINE, FailReason.MAX_ATTEMPTS)
+        return self.reason in _RETRYABLE
 
+
+_RETRYABLE = {FailReason.NO_ENGINE, FailReason.MAX_ATTEMPTS, FailReason.OVERLOADED}
 
 _MESSAGES: dict[FailReason, Callable[[Flight, FailoverLimits], str]] = {
     FailReason.NO_ENGINE: lambda flight, limits: (
@@ -35,11 +37,12 @@ _MESSAGES: dict[FailReason, Callable[[Flight, FailoverLimits], str]] = {
         "try again later"
     ),
     FailReason.POISON: lambda flight, limits: (
-        f"engine_lost: {flight.deaths} engines died while they ran this request, "
+        f"engine_lost: {len(flight.died_on)} engines died while they ran this request, "
         "so it is not given to another"
     ),
     FailReason.MAX_ATTEMPTS: lambda flight, limits: (
-        f"the request was moved {flight.moves} times, the most that failover.max_attempts allows"
+        f"the request lost its engine {flight.losses} times; failover.max_attempts allows "
+        f"{limits.max_attempts}"
     ),
     FailReason.NOT_RESUMABLE: lambda flight, limits: (
         f"engine_lost: its engine was lost after {len(flight.emitted)} tokens, and no engine here "
@@ -48,6 +51,9 @@ _MESSAGES: dict[FailReason, Callable[[Flight, FailoverLimits], str]] = {
     FailReason.DIVERGED: lambda flight, limits: (
         "engine_lost: another engine did not reproduce the tokens already sent, "
         "so it may not continue the answer"
+    ),
+    FailReason.OVERLOADED: lambda flight, limits: (
+        "this gateway has as many requests in flight as gateway.max_flights allows; try again later"
     ),
 }
 

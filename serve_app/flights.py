@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from vllm.v1.engine import EngineCoreOutput, EngineCoreRequest
 from vllm.v1.outputs import LogprobsLists
 
-from cluster.failover import FailoverLimits, RequestTraits, ResumeKind, ends_soon
+from cluster.failover import FailoverLimits, LossCause, RequestTraits, ResumeKind, ends_soon
+from cluster.lifecycle import FLIGHT, FlightEvent, FlightState
 from cluster.types import ReplicaId
 
 
@@ -25,21 +26,27 @@ class Flight:
     """`attempt_id` and `engine_id` name the live attempt; both are None while it is held.
 
     `emitted` are the output token ids passed on to the API server, in order, over all attempts.
-    `replay_left` is how many of its next tokens are repetitions. Its first own tokens
-    came at `first_step_at_s`, after `first_step_tokens` of earlier attempts.
+    `losses` counts the unplanned ones, `died_on` names the engines that seem to have died of it.
+    The live attempt was sent at `sent_at_s`; `replay_left` is how many of its next tokens are
+    repetitions. Its first own tokens came at `first_step_at_s`, after `first_step_tokens` of
+    earlier attempts.
     """
 
     request: EngineCoreRequest
     traits: RequestTraits
     emitted: list[int] = field(default_factory=list)
+    state: FlightState = FlightState.HELD
     attempts: int = 0
-    deaths: int = 0
+    losses: int = 0
+    died_on: set[ReplicaId] = field(default_factory=set)
+    hedged: bool = False
     attempt_id: str | None = None
     engine_id: ReplicaId | None = None
     fingerprint: str | None = None
     load_tokens: int = 0
     replay_left: int = 0
     held_since_s: float | None = None
+    sent_at_s: float = 0.0
     answered: bool = False
     first_step_at_s: float | None = None
     first_step_tokens: int = 0
@@ -48,15 +55,17 @@ class Flight:
     def request_id(self) -> str:
         return self.request.request_id
 
-    @property
-    def moves(self) -> int:
-        """Times it went to another engine (attempts after the first)."""
-        return max(self.attempts - 1, 0)
+    def advance(self, event: FlightEvent) -> None:
+        """Go on in `cluster.lifecycle`'s table."""
+        self.state = FLIGHT[self.state, event]
 
-    def start_attempt(self, attempt_id: str, engine_id: ReplicaId, kind: ResumeKind) -> None:
+    def start_attempt(
+        self, attempt_id: str, engine_id: ReplicaId, kind: ResumeKind, now_s: float
+    ) -> None:
         """Record that the request now runs on `engine_id` under `attempt_id`."""
+        self.advance(FlightEvent.SENT)
         self.attempts += 1
-        self.attempt_id, self.engine_id = attempt_id, engine_id
+        self.attempt_id, self.engine_id, self.sent_at_s = attempt_id, engine_id, now_s
         self.replay_left = len(self.emitted) if kind is ResumeKind.REPLAY else 0
         self.held_since_s = self.first_step_at_s = None
 
@@ -72,6 +81,14 @@ class Flight:
             elapsed_s=now_s - self.first_step_at_s,
             limits=limits,
         )
+
+    def lose(self, cause: LossCause) -> None:
+        """Record that its engine is lost to it."""
+        self.advance(FlightEvent.LOST)
+        self.losses += not cause.is_planned
+        self.hedged |= cause is LossCause.HEDGED
+        if cause.is_death and self.engine_id is not None:
+            self.died_on.add(self.engine_id)
 
     def detach(self) -> None:
         """Forget the live attempt: whatever it still says is stale."""

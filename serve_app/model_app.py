@@ -52,7 +52,9 @@ class ModelApp:
                 poison_deaths=limits.poison_deaths,
                 hold_timeout_s=limits.hold_timeout_s,
                 finish_within_s=limits.finish_within_s,
+                hedge_after_s=limits.hedge_after_s,
             ),
+            max_flights=spec.gateway.max_flights,
             heartbeat=Heartbeat(limits.heartbeat_interval_s, limits.heartbeat_timeout_s),
             on_engines=self._engines_changed,
         )

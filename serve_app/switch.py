@@ -65,6 +65,7 @@ class Switch:
         name: str,
         router: Router,
         limits: FailoverLimits,
+        max_flights: int,
         heartbeat: Heartbeat,
         rng: random.Random | None = None,
         on_engines: Callable[[int], None] | None = None,
@@ -79,6 +80,7 @@ class Switch:
             router=router,
             rng=rng or random.Random(),
             limits=limits,
+            max_flights=max_flights,
             ports=self,
             session=uuid.uuid4().hex[:6],
         )

@@ -23,10 +23,13 @@ from cluster.failover import (
     FailoverLimits,
     FailReason,
     LossCause,
+    MoveDecision,
     ResumeKind,
     decide_move,
     resume_kind,
+    worth_hedging,
 )
+from cluster.lifecycle import FlightEvent, FlightState
 from cluster.routing import Router
 from cluster.types import ReplicaId, ReplicaSnapshot, Rng
 from serve_app import resume
@@ -98,7 +101,14 @@ class SwitchCore:
     """
 
     def __init__(
-        self, *, router: Router, rng: Rng, limits: FailoverLimits, ports: Ports, session: str
+        self,
+        *,
+        router: Router,
+        rng: Rng,
+        limits: FailoverLimits,
+        max_flights: int,
+        ports: Ports,
+        session: str,
     ) -> None:
         self.engines: dict[ReplicaId, Engine] = {}
         self.flights: dict[str, Flight] = {}  # by the API server's request id
@@ -107,7 +117,7 @@ class SwitchCore:
         self.failures: OrderedDict[str, Failure] = OrderedDict()  # by external request id
         self.utilities = UtilityCalls(ports.ask, ports.answer, limits.hold_timeout_s)
         self._router, self._rng, self._limits, self._ports = router, rng, limits, ports
-        self._session = session
+        self._session, self._max_flights = session, max_flights
 
     # Requests, from the API server
 
@@ -120,6 +130,9 @@ class SwitchCore:
             return
         flight = Flight(request, resume.traits(request))
         self.flights[request.request_id] = flight
+        if len(self.flights) > self._max_flights:
+            self._fail(flight, FailReason.OVERLOADED)
+            return
         self._dispatch(flight, now_s)
 
     def _continue_input(self, flight: Flight, request: EngineCoreRequest) -> None:
@@ -140,7 +153,7 @@ class SwitchCore:
                 continue
             if flight.engine_id is not None and flight.attempt_id is not None:
                 by_engine.setdefault(flight.engine_id, []).append(flight.attempt_id)
-            self._end(flight)
+            self._end(flight, FlightEvent.ABORTED)
             self.counters.aborted += 1
         for engine_id, attempt_ids in by_engine.items():
             self._ports.abort(engine_id, attempt_ids)
@@ -152,7 +165,9 @@ class SwitchCore:
     # Engines
 
     def engine_joined(self, engine_id: ReplicaId, ready: Ready, now_s: float) -> None:
-        """An engine is connected and its core runs."""
+        """An engine is connected and its core runs. If it was lost before, it had not died."""
+        for flight in self.flights.values():
+            flight.died_on.discard(engine_id)
         self.engines[engine_id] = Engine(engine_id, ready, now_s - ready.clock_s)
         self.utilities.engine_joined(engine_id, self.engines.keys())
         self._dispatch_held(now_s)
@@ -233,15 +248,18 @@ class SwitchCore:
             self._fail(flight, FailReason.DIVERGED)
             return None
         if accepted is not None and accepted.finish_reason is not None:
-            self._end(flight)
+            self._end(flight, FlightEvent.FINISHED)
             self.counters.finished += 1
         return accepted
 
     # Time
 
     def tick(self, now_s: float) -> None:
-        """Fail what waited for an engine too long; move what should have ended on a leaving one."""
+        """Fail what waited for an engine too long; move what should have ended on a leaving one,
+        or begun on another."""
         self._shed(now_s)
+        if self._limits.hedge_after_s is not None:
+            self._hedge(now_s)
         for flight in list(self.held.values()):
             assert flight.held_since_s is not None
             if now_s - flight.held_since_s >= self._limits.hold_timeout_s:
@@ -280,38 +298,68 @@ class SwitchCore:
 
     def _stays(self, flight: Flight, now_s: float) -> bool:
         """Whether a flight ends on its leaving engine: nobody can take it over, or it ends soon."""
-        kind = resume_kind(flight.traits, len(flight.emitted))
-        engines = self.engines.values()
         return (
-            not flight.traits.resumable
-            or flight.moves >= self._limits.max_attempts
-            or not any(_may_take(each, flight) and _can_resume(each, kind) for each in engines)
+            self._decide(flight, LossCause.REMOVED).fail is not None
+            or not self._able(flight)
             or flight.ends_soon(now_s, self._limits)
         )
 
+    def _hedge(self, now_s: float) -> None:
+        """Give what waits long for its first token to an engine with less to do, once."""
+        for flight in list(self.flights.values()):
+            if flight.state is FlightState.RUNNING and not flight.emitted and not flight.hedged:
+                self._hedge_one(flight, now_s)
+
+    def _hedge_one(self, flight: Flight, now_s: float) -> None:
+        assert flight.engine_id is not None
+        assert flight.attempt_id is not None
+        here = self.engines[flight.engine_id]
+        able = [engine for engine in self._able(flight) if engine is not here]
+        if not flight.traits.resumable or not able:
+            return
+        there = self._choose(flight, able)
+        if worth_hedging(
+            waited_s=now_s - flight.sent_at_s,
+            here_tokens=here.outstanding_tokens - flight.load_tokens,
+            there_tokens=there.outstanding_tokens,
+            limits=self._limits,
+        ):
+            self._ports.abort(here.id, [flight.attempt_id])
+            self._detach(flight, LossCause.HEDGED)
+            self.counters.moved += 1
+            self._start(flight, there, now_s)
+
+    def _allowed(self, flight: Flight) -> list[Engine]:
+        """The engines that may have the flight."""
+        return [engine for engine in self.engines.values() if _may_take(engine, flight)]
+
+    def _able(self, flight: Flight) -> list[Engine]:
+        """Those of them that can go on with it exactly."""
+        kind = resume_kind(flight.traits, len(flight.emitted))
+        return [engine for engine in self._allowed(flight) if _can_resume(engine, kind)]
+
     def _dispatch(self, flight: Flight, now_s: float) -> None:
         """Send the flight to an engine, or hold it until there is one."""
-        kind = resume_kind(flight.traits, len(flight.emitted))
-        allowed = [engine for engine in self.engines.values() if _may_take(engine, flight)]
-        able = [engine for engine in allowed if _can_resume(engine, kind)]
-        if not able:
-            if allowed:
-                self._fail(flight, FailReason.NOT_RESUMABLE)
-            else:
-                self._hold(flight, now_s)
-            return
-        size = resume.route_request(flight.request, len(flight.emitted))
-        snapshots = [engine.snapshot() for engine in able]
-        decision = self._router.choose(size, snapshots, self._rng)
-        load_tokens = size.prompt_tokens + size.max_output_tokens
-        self._start(flight, self.engines[decision.replica_id], kind, load_tokens)
+        if able := self._able(flight):
+            self._start(flight, self._choose(flight, able), now_s)
+        elif self._allowed(flight):
+            self._fail(flight, FailReason.NOT_RESUMABLE)
+        else:
+            self._hold(flight, now_s)
 
-    def _start(self, flight: Flight, engine: Engine, kind: ResumeKind, load_tokens: int) -> None:
+    def _choose(self, flight: Flight, able: list[Engine]) -> Engine:
+        size = resume.route_request(flight.request, len(flight.emitted))
+        decision = self._router.choose(size, [engine.snapshot() for engine in able], self._rng)
+        return self.engines[decision.replica_id]
+
+    def _start(self, flight: Flight, engine: Engine, now_s: float) -> None:
         self.held.pop(flight.request_id, None)
         attempt_id = f"{flight.request_id}#{self._session}{flight.attempts + 1}"
-        flight.start_attempt(attempt_id, engine.id, kind)
+        kind = resume_kind(flight.traits, len(flight.emitted))
+        flight.start_attempt(attempt_id, engine.id, kind, now_s)
         flight.fingerprint = engine.ready.fingerprint
-        flight.load_tokens = load_tokens
+        size = resume.route_request(flight.request, len(flight.emitted))
+        flight.load_tokens = size.prompt_tokens + size.max_output_tokens
         engine.flights[attempt_id] = flight
         engine.outstanding_tokens += flight.load_tokens
         self._ports.add(
@@ -325,20 +373,23 @@ class SwitchCore:
 
     def _move(self, flight: Flight, cause: LossCause, now_s: float) -> None:
         """The flight's engine is lost to it: go on elsewhere, or fail."""
-        self._detach(flight)
-        flight.deaths += cause.is_death
-        decision = decide_move(
-            traits=flight.traits,
-            emitted_tokens=len(flight.emitted),
-            moves=flight.moves,
-            deaths=flight.deaths,
-            limits=self._limits,
-        )
+        self._detach(flight, cause)
+        decision = self._decide(flight, cause)
         if decision.fail is not None:
             self._fail(flight, decision.fail)
             return
         self.counters.moved += 1
         self._dispatch(flight, now_s)
+
+    def _decide(self, flight: Flight, cause: LossCause) -> MoveDecision:
+        return decide_move(
+            cause=cause,
+            traits=flight.traits,
+            emitted_tokens=len(flight.emitted),
+            losses=flight.losses,
+            deaths=len(flight.died_on),
+            limits=self._limits,
+        )
 
     def _fail(self, flight: Flight, reason: FailReason) -> None:
         """End the flight with an error that says why."""
@@ -346,20 +397,26 @@ class SwitchCore:
         self.failures[flight.request.external_req_id or flight.request_id] = failure
         if len(self.failures) > REMEMBERED_FAILURES:
             self.failures.popitem(last=False)
-        self._end(flight)
+        self._end(flight, FlightEvent.FAILED)
         self.counters.failed += 1
         logger.error("request %s failed: %s", flight.request_id, failure.message)
         if reason is FailReason.POISON:
             logger.error("the suspect has %s", resume.described(flight.request))
         self._ports.outputs(EngineCoreOutputs(outputs=[error_output(flight)]))
 
-    def _end(self, flight: Flight) -> None:
+    def _end(self, flight: Flight, how: FlightEvent) -> None:
         """The one place where a flight ends."""
-        self._detach(flight)
+        flight.advance(how)
+        self._release(flight)
         self.held.pop(flight.request_id, None)
         del self.flights[flight.request_id]
 
-    def _detach(self, flight: Flight) -> None:
+    def _detach(self, flight: Flight, cause: LossCause) -> None:
+        """Take the flight from its engine, for the next."""
+        flight.lose(cause)
+        self._release(flight)
+
+    def _release(self, flight: Flight) -> None:
         """The one place where an engine's load is released."""
         if flight.engine_id is not None and flight.attempt_id is not None:
             engine = self.engines.get(flight.engine_id)

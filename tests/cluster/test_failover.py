@@ -15,6 +15,7 @@ from cluster.failover import (
     ResumeKind,
     decide_move,
     resume_kind,
+    worth_hedging,
 )
 from cluster.spec import FailoverSpec
 
@@ -24,9 +25,16 @@ STATEFUL = RequestTraits(stateful_sampling=True)
 STREAMED_INPUT = RequestTraits(resumable=False)
 
 
-def decide(traits=PLAIN, *, emitted_tokens=5, moves=0, deaths=0, limits=LIMITS) -> MoveDecision:
+def decide(
+    traits=PLAIN, *, cause=LossCause.ABORTED, emitted_tokens=5, losses=1, deaths=0, limits=LIMITS
+) -> MoveDecision:
     return decide_move(
-        traits=traits, emitted_tokens=emitted_tokens, moves=moves, deaths=deaths, limits=limits
+        cause=cause,
+        traits=traits,
+        emitted_tokens=emitted_tokens,
+        losses=losses,
+        deaths=deaths,
+        limits=limits,
     )
 
 
@@ -48,7 +56,12 @@ def decide(traits=PLAIN, *, emitted_tokens=5, moves=0, deaths=0, limits=LIMITS) 
             id="sampling with state repeats even a single token",
         ),
         pytest.param({"deaths": 1}, ResumeKind.PREFILL, id="one death is bad luck"),
-        pytest.param({"moves": 2, "deaths": 1}, ResumeKind.PREFILL, id="the last allowed move"),
+        pytest.param({"losses": 3, "deaths": 1}, ResumeKind.PREFILL, id="the last allowed move"),
+        pytest.param(
+            {"cause": LossCause.REMOVED, "losses": 9, "deaths": 9},
+            ResumeKind.PREFILL,
+            id="what we take away ourselves is held against nobody",
+        ),
     ],
 )
 def test_moved(request_so_far, resume):
@@ -64,8 +77,8 @@ def test_moved(request_so_far, resume):
             FailReason.POISON,
             id="even one that never got a token may have killed them",
         ),
-        pytest.param({"moves": 3}, FailReason.MAX_ATTEMPTS, id="moved as often as allowed"),
-        pytest.param({"moves": 9, "deaths": 9}, FailReason.POISON, id="poison is the graver word"),
+        pytest.param({"losses": 4}, FailReason.MAX_ATTEMPTS, id="moved as often as allowed"),
+        pytest.param({"losses": 9, "deaths": 9}, FailReason.POISON, id="poison is the graver word"),
         pytest.param(
             {"traits": STREAMED_INPUT}, FailReason.NOT_RESUMABLE, id="streamed input is elsewhere"
         ),
@@ -85,11 +98,30 @@ def test_only_deaths_make_a_request_suspect():
     assert deaths == {LossCause.DISCONNECTED, LossCause.CORE_DEAD}
 
 
+def test_no_planned_loss_is_a_death():
+    assert not any(cause.is_planned and cause.is_death for cause in LossCause)
+
+
 def test_a_request_is_moved_as_often_as_the_limit_says():
-    moves = 0
-    while decide(moves=moves).fail is None:
-        moves += 1
-    assert moves == LIMITS.max_attempts
+    losses = 1
+    while decide(losses=losses).fail is None:
+        losses += 1
+    assert losses - 1 == LIMITS.max_attempts
+
+
+@pytest.mark.parametrize(
+    ("waited_s", "here_tokens", "there_tokens", "worth_it"),
+    [
+        pytest.param(5.0, 100, 50, True, id="another has less to do"),
+        pytest.param(5.0, 0, 0, True, id="both idle: this one hangs"),
+        pytest.param(5.0, 50, 100, False, id="another has more to do"),
+        pytest.param(4.9, 100, 0, False, id="it is too soon"),
+    ],
+)
+def test_a_slow_first_token(waited_s, here_tokens, there_tokens, worth_it):
+    question = {"waited_s": waited_s, "here_tokens": here_tokens, "there_tokens": there_tokens}
+    assert worth_hedging(**question, limits=FailoverLimits(hedge_after_s=5.0)) is worth_it
+    assert not worth_hedging(**question, limits=FailoverLimits()), "off by default"
 
 
 def test_the_defaults_are_the_spec_s():
@@ -98,6 +130,8 @@ def test_the_defaults_are_the_spec_s():
         max_attempts=spec.max_attempts,
         poison_deaths=spec.poison_deaths,
         hold_timeout_s=spec.hold_timeout_s,
+        finish_within_s=spec.finish_within_s,
+        hedge_after_s=spec.hedge_after_s,
     )
 
 
@@ -107,9 +141,10 @@ any_limits = st.builds(
 )
 any_request = st.fixed_dictionaries(
     {
+        "cause": st.sampled_from(LossCause),
         "traits": any_traits,
         "emitted_tokens": st.integers(0, 3),
-        "moves": st.integers(0, 6),
+        "losses": st.integers(0, 6),
         "deaths": st.integers(0, 6),
         "limits": any_limits,
     }
@@ -124,13 +159,13 @@ def test_a_decision_moves_or_fails_never_both(request_so_far):
 
 @given(any_request)
 def test_the_limits_hold_for_whatever_moves(request_so_far):
-    if decide_move(**request_so_far).resume is not None:
-        limits = request_so_far["limits"]
+    decision, limits = decide_move(**request_so_far), request_so_far["limits"]
+    if decision.resume is not None and not request_so_far["cause"].is_planned:
         assert request_so_far["deaths"] < limits.poison_deaths
-        assert request_so_far["moves"] < limits.max_attempts
+        assert request_so_far["losses"] <= limits.max_attempts
 
 
-@given(any_request, st.sampled_from(["moves", "deaths"]))
+@given(any_request, st.sampled_from(["losses", "deaths"]))
 def test_what_failed_once_is_not_saved_by_one_more_loss(request_so_far, which):
     if decide_move(**request_so_far).fail is not None:
         worse = {**request_so_far, which: request_so_far[which] + 1}

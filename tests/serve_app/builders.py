@@ -116,7 +116,7 @@ class Recorder:
 
 
 def make_core(
-    *engines: str, limits: FailoverLimits | None = None, seed: int = 0
+    *engines: str, limits: FailoverLimits | None = None, max_flights: int = 1000, seed: int = 0
 ) -> tuple[SwitchCore, Recorder]:
     """A core with these engines ready at time 0, and its recorder."""
     recorder = Recorder()
@@ -124,6 +124,7 @@ def make_core(
         router=LeastOutstandingTokens(),
         rng=random.Random(seed),
         limits=limits or FailoverLimits(),
+        max_flights=max_flights,
         ports=recorder,
         session=SESSION,
     )

@@ -31,6 +31,7 @@ class Fleet:
             name="model",
             router=LeastOutstandingTokens(),
             limits=FailoverLimits(hold_timeout_s=30.0, finish_within_s=0.0),
+            max_flights=1000,
             heartbeat=HEARTBEAT,
         )
         self.front = Front(self.switch.addresses)

@@ -13,6 +13,7 @@ from vllm.v1.metrics.stats import PrefillStats
 from vllm.v1.outputs import LogprobsLists
 
 from cluster.failover import FailoverLimits, FailReason, LossCause
+from cluster.lifecycle import FlightState
 from cluster.types import ReplicaId
 from serve_app.replay import FORCED_TOKENS_KEY
 from serve_app.wire import Result
@@ -207,15 +208,77 @@ def test_a_request_that_two_engines_died_of_reaches_no_third(caplog):
     assert "the suspect has 3 prompt tokens" in caplog.text
 
 
-def test_planned_removals_are_no_sign_of_poison_but_moves_are_bounded():
+def test_an_engine_that_was_only_out_of_reach_did_not_die_of_its_requests():
+    core, recorder = make_core("a", "b")
+    started(core, recorder, 10)
+    for _ in range(3):
+        lost = recorder.added[-1][0]
+        lose(core, lost)
+        core.engine_joined(lost, ready(lost), 2.0)
+    assert len(recorder.added) == 4
+    assert core.counters.failed == 0
+
+
+def test_removals_are_held_against_no_request_but_other_losses_are_bounded():
     core, recorder = make_core("a", "b", "c", limits=FailoverLimits(max_attempts=2))
     started(core, recorder, 10)
-    for _ in range(2):
+    for name in ("d", "e", "f", "g"):
         lose(core, recorder.added[-1][0], LossCause.REMOVED)
-    assert len(recorder.added) == 3
-    core.engine_joined(ReplicaId("d"), ready("d"), 2.0)
-    lose(core, recorder.added[-1][0], LossCause.REMOVED)
+        core.engine_joined(ReplicaId(name), ready(name), 2.0)
+    for _ in range(3):
+        assert core.counters.failed == 0
+        lose(core, recorder.added[-1][0], LossCause.ABORTED)
     assert core.failures["external-r"].reason is FailReason.MAX_ATTEMPTS
+
+
+def test_a_request_over_the_limit_is_refused_and_told_to_come_again():
+    core, recorder = make_core("a", max_flights=2)
+    for name in ("r1", "r2", "r3"):
+        core.request(request(name), 0.0)
+    assert len(recorder.added) == 2
+    assert core.failures["external-r3"].reason is FailReason.OVERLOADED
+    assert core.failures["external-r3"].retryable
+    core.abort(["r1"])
+    core.request(request("r4"), 1.0)
+    assert len(recorder.added) == 3
+
+
+HEDGING = FailoverLimits(hedge_after_s=5.0)
+
+
+def test_a_request_that_waits_long_for_its_first_token_moves_once():
+    core, recorder = make_core("a", limits=HEDGING)
+    started(core, recorder)
+    attempt = recorder.last_added.request_id
+    core.engine_joined(B, ready("b"), 1.0)
+    core.tick(4.9)
+    assert recorder.aborted == []
+    core.tick(5.0)
+    assert recorder.aborted == [(A, attempt)]
+    engine, sent = recorder.added[-1]
+    assert engine == B
+    core.step(A, step(output(attempt, 66)), 5.1)  # too late
+    core.tick(50.0)
+    assert len(recorder.added) == 2
+    core.step(B, step(output(sent.request_id, 10, finish=FinishReason.STOP)), 51.0)
+    assert recorder.tokens_of("r") == [10]
+    assert all(engine.outstanding_tokens == 0 for engine in core.engines.values())
+
+
+def test_a_request_that_has_begun_is_not_hedged():
+    core, recorder = make_core("a", "b", limits=HEDGING)
+    started(core, recorder, 10)
+    core.tick(50.0)
+    assert recorder.aborted == []
+
+
+def test_a_slow_request_stays_where_every_other_engine_has_more_to_do():
+    core, recorder = make_core("a", limits=HEDGING)
+    started(core, recorder)
+    core.engine_joined(B, ready("b"), 1.0)
+    core.engines[B].outstanding_tokens += 10_000
+    core.tick(50.0)
+    assert recorder.aborted == []
 
 
 def leave(core, engine_id, now_s=1.0):
@@ -286,15 +349,6 @@ def test_a_stream_that_no_other_engine_can_continue_ends_where_it_is(newcomer, s
     leave(core, A)
     assert recorder.aborted == []
     assert core.counters.failed == 0
-
-
-def test_a_stream_that_was_moved_as_often_as_may_be_ends_where_it_is():
-    core, recorder = make_core("a", "b", limits=FailoverLimits(max_attempts=1))
-    lose(core, started(core, recorder, 10), LossCause.REMOVED)
-    engine = recorder.added[-1][0]
-    core.engine_joined(C, ready("c"), 2.0)
-    leave(core, engine)
-    assert len(recorder.added) == 2
 
 
 def test_a_stream_about_to_end_is_left_to_end_but_not_for_ever():
@@ -387,7 +441,9 @@ class AnyInterleaving(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.core, self.recorder = make_core(
-            limits=FailoverLimits(max_attempts=5, poison_deaths=4, hold_timeout_s=10.0)
+            limits=FailoverLimits(
+                max_attempts=5, poison_deaths=4, hold_timeout_s=10.0, hedge_after_s=8.0
+            )
         )
         self.now_s = 0.0
         self.names = 0
@@ -498,6 +554,8 @@ class AnyInterleaving(RuleBasedStateMachine):
         for request_id, flight in self.core.flights.items():
             assert (request_id in self.core.held) == (flight.engine_id is None)
             assert flight.engine_id is None or flight.engine_id in self.core.engines
+            state = FlightState.HELD if flight.engine_id is None else FlightState.RUNNING
+            assert flight.state is state
 
     @invariant()
     def nothing_waits_while_an_engine_is_open(self) -> None:
