@@ -21,6 +21,7 @@ from vllm.config import VllmConfig
 
 from cluster import spec as cluster_spec
 from cluster.spec import ClusterSpec, ModelSpec
+from cluster.stall import StepClock
 from serve_app import engine_args, membership, replay
 from serve_app.engine_host import EngineHost, HostIdentity
 from serve_app.fingerprint import fingerprint
@@ -106,7 +107,7 @@ class Engine:
             core_ready=self._core.core_ready,
         )
         heartbeat = Heartbeat(limits.heartbeat_interval_s, limits.heartbeat_timeout_s)
-        return EngineHost(self._core, identity, heartbeat, limits.stall_timeout_s)
+        return EngineHost(self._core, identity, heartbeat, StepClock(limits.stall_timeout_s))
 
     def _ports(self) -> tuple[int, int] | None:
         ports = self._spec.ports

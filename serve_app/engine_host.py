@@ -83,7 +83,7 @@ class EngineHost:
         core: Core,
         identity: HostIdentity,
         heartbeat: Heartbeat,
-        stall_timeout_s: float | None = None,
+        clock: StepClock,
     ) -> None:
         self.failure: str | None = None
         self.endpoint = ""
@@ -95,7 +95,7 @@ class EngineHost:
         self._idle = asyncio.Event()  # nothing runs here
         self._idle.set()
         self._steps = 0
-        self._clock = StepClock(stall_timeout_s)
+        self._clock = clock
         self._calls = 0  # utility calls the core is busy with
         self._paused: set[str] = set()  # what an operator stopped the scheduler by
         self._load = Load(0, 0, 0.0, 0)
@@ -214,6 +214,8 @@ class EngineHost:
     async def _abort(self, request_ids: list[str]) -> None:
         for request_id in request_ids:
             self._disown(request_id)
+        if not self._owners:
+            self._clock.pause()
         await self._core.abort_requests_async(request_ids)
 
     async def _call(self, switch: bytes, call: Utility) -> None:
@@ -233,7 +235,6 @@ class EngineHost:
         self._owners.pop(request_id, None)
         if not self._owners:
             self._idle.set()
-            self._clock.pause()
 
     # Stalls
 

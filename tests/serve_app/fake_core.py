@@ -18,6 +18,7 @@ from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs, EngineCoreReques
 from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.metrics.stats import SchedulerStats
 
+from cluster.stall import StepClock
 from serve_app.engine_host import EngineHost, HostIdentity
 from serve_app.link import Heartbeat
 from serve_app.replay import forced_tokens
@@ -143,7 +144,7 @@ class HostThread:
         stall_timeout_s: float | None = None,
         **core: Any,
     ) -> None:
-        self._stall_timeout_s = stall_timeout_s
+        self.clock = StepClock(stall_timeout_s)
         self.engine_id = engine_id
         self._core_ready = core_ready or b"ready of " + engine_id.encode()
         self._loop = asyncio.new_event_loop()
@@ -161,7 +162,7 @@ class HostThread:
             can_replay=True,
             core_ready=self._core_ready,
         )
-        host = EngineHost(self.core, identity, HEARTBEAT, self._stall_timeout_s)
+        host = EngineHost(self.core, identity, HEARTBEAT, self.clock)
         host.start("127.0.0.1")
         return host
 

@@ -10,56 +10,12 @@ import pytest
 import zmq
 from vllm.v1.engine import FinishReason
 
-from cluster.failover import FailoverLimits
-from cluster.routing.least_load import LeastOutstandingTokens
-from serve_app.switch import Switch
+from cluster import stall
 from serve_app.wire import Hello, Kind, pack
 from tests.serve_app.builders import request
-from tests.serve_app.fake_core import HEARTBEAT, HostThread, continuation
-from tests.serve_app.front import DEADLINE_S, Front
+from tests.serve_app.fake_core import HostThread, continuation
+from tests.serve_app.switched import PROMPT, Fleet
 from tests.waiting import until
-
-PROMPT = [1, 2, 3]
-
-
-class Fleet:
-    """A switch, its API server's sockets, and as many hosts as a test wants."""
-
-    def __init__(self) -> None:
-        self.hosts: dict[str, HostThread] = {}
-        self.switch = Switch(
-            name="model",
-            router=LeastOutstandingTokens(),
-            limits=FailoverLimits(hold_timeout_s=30.0, finish_within_s=0.0),
-            max_flights=1000,
-            heartbeat=HEARTBEAT,
-        )
-        self.front = Front(self.switch.addresses)
-
-    def start(self, *engine_ids: str, **core) -> None:
-        for engine_id in engine_ids:
-            self.hosts[engine_id] = HostThread(engine_id, **core)
-        self.announce()
-
-    def announce(self) -> None:
-        """What Serve does whenever the set of replicas changes."""
-        self.switch.set_members({i: host.endpoint for i, host in self.hosts.items()})
-
-    def attach(self) -> bytes:
-        self.switch.first_ready().result(DEADLINE_S)
-        self.switch.attach_front()
-        return self.front.wait_ready()
-
-    def running(self) -> HostThread:
-        """The host that has the (only) request."""
-        (host,) = [host for host in self.hosts.values() if host.core.running]
-        return host
-
-    def close(self) -> None:
-        self.switch.stop()
-        self.front.close()
-        for host in self.hosts.values():
-            host.close()
 
 
 def with_a_stream(fleet: Fleet, *engine_ids: str, **core: Any) -> HostThread:
@@ -206,6 +162,18 @@ def test_an_engine_that_takes_no_step_loses_its_streams_and_says_why(fleet):
     fleet.front.read_until_finished("r")
     assert fleet.front.tokens["r"] == continuation(PROMPT, 20)
     assert "with 1 requests running" in stuck.host.failure
+
+
+def test_an_engine_learns_its_step_time_from_requests_of_one_step_too(fleet, monkeypatch):
+    fleet.start("a", steps_allowed=0)
+    fleet.attach()
+    host = fleet.hosts["a"]
+    fleet.front.add(request("r", max_tokens=1))
+    until(lambda: host.core.running)
+    host.call(lambda: host.core.allow(1))
+    fleet.front.read_until_finished("r")
+    monkeypatch.setattr(stall, "FLOOR_S", 0.0)
+    until(lambda: host.call(lambda: host.clock.limit_s) > 0)
 
 
 @pytest.mark.parametrize(
