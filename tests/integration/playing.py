@@ -145,6 +145,15 @@ async def frozen(*pids: int) -> AsyncIterator[None]:
         _send(pids, signal.SIGCONT)
 
 
+@asynccontextmanager
+async def without(fleet: Fleet, engine: dict[str, Any]) -> AsyncIterator[None]:
+    """Meanwhile an engine's host stands still, and the fleet does without it."""
+    left = len(fleet.engines()) - 1
+    async with frozen(engine["pid"]):
+        await asyncio.to_thread(fleet.wait_for_engines, left)
+        yield
+
+
 def _send(pids: Iterable[int], number: signal.Signals) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):  # killed meanwhile

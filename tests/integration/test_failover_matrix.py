@@ -13,7 +13,7 @@ import pytest
 from tests.integration.answers import Answer
 from tests.integration.fleet import Fleet, processes_of
 from tests.integration.kinds import KINDS, PLAIN, Kind, stopping
-from tests.integration.playing import Played, all_flow, frozen, play_all, start_all
+from tests.integration.playing import Played, all_flow, frozen, play_all, start_all, without
 
 NAMES = [*(kind.name for kind in KINDS), "stop string"]
 VICTIMS = ("host", "EngineCore", "Worker")
@@ -60,8 +60,7 @@ async def _kill_amid(fleet: Fleet, kinds: list[Kind], victim: str) -> Outcome:
     before = fleet.flights()
     played = [Played(kind) for kind in kinds]
     async with fleet.client() as client, asyncio.TaskGroup() as group:
-        async with frozen(other["pid"]):
-            await asyncio.to_thread(fleet.wait_for_engines, 1)
+        async with without(fleet, other):
             await start_all(fleet, client, group, played)
         async with frozen(core):
             await asyncio.to_thread(fleet.wait_for_engines)

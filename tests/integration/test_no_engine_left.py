@@ -10,7 +10,15 @@ from openai import APIError, InternalServerError
 
 from tests.integration.fleet import Fleet
 from tests.integration.kinds import KINDS, chat
-from tests.integration.playing import Played, all_flow, core_of, frozen, play_all, start_all
+from tests.integration.playing import (
+    Played,
+    all_flow,
+    core_of,
+    frozen,
+    play_all,
+    start_all,
+    without,
+)
 from tests.integration.test_failover_matrix import assert_same
 
 HELD = [kind for kind in KINDS if kind.name in ("chat", "echo", "seeded", "JSON schema", "regex")]
@@ -47,8 +55,7 @@ async def _kill_both(fleet: Fleet) -> Outcome:
     suspects, held = ([Played(kind) for kind in kinds] for kinds in (SUSPECTS, HELD))
     newcomer = Played(HELD[0])
     async with fleet.client() as client, asyncio.TaskGroup() as group:
-        async with frozen(second["pid"]):
-            await asyncio.to_thread(fleet.wait_for_engines, 1)
+        async with without(fleet, second):
             await start_all(fleet, client, group, suspects)
         async with frozen(first_core):
             await asyncio.to_thread(fleet.wait_for_engines)

@@ -8,7 +8,7 @@ import psutil
 
 from tests.integration.fleet import Fleet, processes_of
 from tests.integration.kinds import KINDS
-from tests.integration.playing import Played, core_of, frozen, play_all, start_all
+from tests.integration.playing import Played, play_all, start_all, without
 from tests.integration.test_failover_matrix import GONE_WITHIN_S, assert_same
 
 STALLED = [kind for kind in KINDS if kind.name in ("chat", "seeded", "JSON schema", "not streamed")]
@@ -32,8 +32,7 @@ async def _stall_amid(fleet: Fleet) -> tuple[list[Played], list[psutil.Process]]
     engine, other = fleet.engines()
     processes = processes_of(engine["pid"])
     played = [Played(kind) for kind in STALLED]
-    async with fleet.client() as client, asyncio.TaskGroup() as group, frozen(other["pid"]):
-        await asyncio.to_thread(fleet.wait_for_engines, 1)
+    async with fleet.client() as client, asyncio.TaskGroup() as group, without(fleet, other):
         await start_all(fleet, client, group, played)
-        os.kill(core_of(engine), signal.SIGSTOP)
+        os.kill(processes["EngineCore"][0].pid, signal.SIGSTOP)
     return played, [*processes["host"], *processes["EngineCore"], *processes["Worker"]]
