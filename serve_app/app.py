@@ -16,6 +16,7 @@ from serve_app import engine_args, examples, membership, settings
 from serve_app.engine import Engine
 from serve_app.gateway import Gateway
 from serve_app.ingress import start_http
+from serve_app.logs import LEAVE_HANDLERS_ENV
 
 logger = logging.getLogger("ray.serve")
 
@@ -93,7 +94,7 @@ def application(spec: ClusterSpec) -> Any:
         graceful_shutdown_timeout_s=GATEWAY_SHUTDOWN_S,
         ray_actor_options={
             "num_cpus": spec.gateway.cpus,
-            "runtime_env": {"env_vars": _ONE_LOOP | _GATEWAY_ENV | spec.gateway.env},
+            "runtime_env": {"env_vars": _REPLICA_ENV | _GATEWAY_ENV | spec.gateway.env},
         },
         logging_config=LoggingConfig(enable_access_log=False),  # HAProxy and vLLM have metrics
     )
@@ -113,7 +114,7 @@ def _what_is_read(spec: ClusterSpec, models: Sequence[ModelSpec]) -> dict[str, A
 
 
 # Serve runs user code on a second event loop by default; every chunk would cross threads.
-_ONE_LOOP = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0"}
+_REPLICA_ENV = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0"} | LEAVE_HANDLERS_ENV
 
 # vLLM resolves its platform when imported; a gateway has no use for a GPU, and on a node without
 # one the CUDA build would find no platform at all. The cache size only silences a warning.
@@ -140,7 +141,7 @@ def _engine_actor(model: ModelSpec) -> dict[str, Any]:
     options: dict[str, Any] = {
         "num_cpus": model.resources.cpus,
         "num_gpus": model.gpus_per_replica,
-        "runtime_env": {"env_vars": _ONE_LOOP | model.env},
+        "runtime_env": {"env_vars": _REPLICA_ENV | model.env},
     }
     if model.resources.accelerator_type is not None:
         options["accelerator_type"] = model.resources.accelerator_type

@@ -12,12 +12,15 @@ import logging
 import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import serve
 from vllm.config import VllmConfig
+from vllm.config.logging import LoggingConfig
+from vllm.engine.arg_utils import AsyncEngineArgs
 
 from cluster import spec as cluster_spec
 from cluster.spec import ClusterSpec, ModelSpec
@@ -46,7 +49,9 @@ def engine_config(model: ModelSpec) -> VllmConfig:
     """
     args = engine_args.engine_args(model)
     args.mm_processor_cache_gb = 0  # one gateway's cache cannot mirror several engines'
+    childrens_logging = _take_logging(args, model)
     config: VllmConfig = args.create_engine_config()
+    config.logging_config = childrens_logging
     if can_replay(config):
         path = replay.V2_PATH if config.use_v2_model_runner else replay.V1_PATH
         config.model_config.logits_processors = [
@@ -54,6 +59,18 @@ def engine_config(model: ModelSpec) -> VllmConfig:
             path,
         ]
     return config
+
+
+def _take_logging(args: AsyncEngineArgs, model: ModelSpec) -> LoggingConfig:
+    """How the core and its workers log, as the spec or vLLM's defaults say; `args` then leave this
+    process's logging alone (see `serve_app.logs`, whose environment vLLM took its default from)."""
+    asked: LoggingConfig = args.create_logging_config()
+    given = model.engine.get("logging_config")
+    if not isinstance(given, dict) or "configure_logging" not in given:
+        asked = replace(asked, configure_logging=True)
+    args.logging_config = LoggingConfig(configure_logging=False, pylogging_config_file=None)
+    args.log_level = args.log_config_file = None
+    return asked
 
 
 def can_replay(config: VllmConfig) -> bool:

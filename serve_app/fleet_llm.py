@@ -35,7 +35,7 @@ _ENGINE_ONLY = frozenset(
     "kv_transfer_config", "kv_events_config", "compilation_config", "attention_config",
     "attention_backend", "kernel_config", "offload_config", "distributed_executor_backend",
     "enforce_eager", "max_num_seqs", "max_num_batched_tokens", "async_scheduling",
-    "scheduler_cls", "logits_processors", "seed",
+    "scheduler_cls", "logits_processors", "seed", "logging_config", "log_level", "log_config_file",
 }  # fmt: skip
 
 

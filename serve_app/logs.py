@@ -1,13 +1,23 @@
-"""Our loggers inside Ray Serve's replicas: to the replica's own log, in Serve's format."""
+"""Our loggers and vLLM's inside Ray Serve's replicas: to the replica's own log, in Serve's format.
+
+vLLM must not configure logging there: Python's `dictConfig` closes every handler of the process,
+Serve's among them, whose log file is then lost, and a Serve controller that comes back after a
+crash takes a replica without one for broken and replaces it.
+"""
 
 from __future__ import annotations
 
 import logging
 
+LEAVE_HANDLERS_ENV = {"VLLM_CONFIGURE_LOGGING": "0"}
+"""For the environment of a replica, before vLLM is imported there."""
+
 
 def configure_logging() -> None:
-    """Send `tokenfleet.*` where Serve's replica log goes. Idempotent."""
-    ours, serves = logging.getLogger("tokenfleet"), logging.getLogger("ray.serve")
-    ours.setLevel(logging.INFO)
-    ours.handlers = list(serves.handlers)
-    ours.propagate = not serves.handlers
+    """Send `tokenfleet.*` and `vllm.*` where Serve's replica log goes. Idempotent."""
+    serves = logging.getLogger("ray.serve")
+    for name in ("tokenfleet", "vllm"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.INFO)
+        logger.handlers = list(serves.handlers)
+        logger.propagate = not serves.handlers

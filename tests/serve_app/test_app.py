@@ -9,6 +9,7 @@ from cluster import spec as cluster_spec
 from cluster.spec import ClusterSpec, SpecError, load, resolve_devices
 from serve_app import app, examples
 from serve_app.app import application
+from serve_app.logs import LEAVE_HANDLERS_ENV
 from serve_app.membership import MODEL_KEY
 from serve_app.settings import HAPROXY_BINARY_ENV
 
@@ -113,6 +114,12 @@ def test_the_demo_s_threads_reach_its_engine():
 
 def test_a_gateway_needs_no_gpu_where_vllm_s_cuda_build_is_installed():
     assert environment(gateway(spec_of(DEMO)))["VLLM_TARGET_DEVICE"] == "cpu"
+
+
+def test_vllm_configures_no_logging_in_any_replica():
+    spec = spec_of(DEMO)
+    for deployment in (gateway(spec), *engines(spec)):
+        assert environment(deployment).items() >= LEAVE_HANDLERS_ENV.items()
 
 
 def test_every_engine_is_followed_under_its_own_model_s_name():
