@@ -13,6 +13,7 @@ from ray.serve.schema import LoggingConfig
 
 from cluster.spec import ClusterSpec, ModelSpec, SpecError, load, parse, resolve_devices
 from serve_app import engine_args, examples, membership, settings
+from serve_app.deployments import engines_deployment
 from serve_app.engine import Engine
 from serve_app.gateway import Gateway
 from serve_app.ingress import start_http
@@ -124,7 +125,7 @@ _GATEWAY_ENV = {"VLLM_TARGET_DEVICE": "cpu", "VLLM_CPU_KVCACHE_SPACE": "1"}
 def _engine(spec: ClusterSpec, model: ModelSpec) -> Any:
     deployment = serve.deployment(
         Engine,
-        name=f"Engine:{model.name}".replace("/", "--"),
+        name=engines_deployment(model.name),
         num_replicas=model.replicas,
         health_check_period_s=ENGINE_HEALTH_PERIOD_S,
         graceful_shutdown_timeout_s=spec.failover.drain_timeout_s + ENGINE_STOP_S,

@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cluster import spec as cluster_spec
+from serve_app import deployments
 from serve_app.dispatch import (
     BODYLESS_METHODS,
     ClientGoneError,
@@ -131,10 +132,7 @@ class Shell:
         return JSONResponse(answer, 200 if ready else 503)
 
     async def _fleet(self) -> Response:
-        snapshots = await asyncio.gather(
-            *(asyncio.to_thread(model.switch.snapshot) for model in self._models.values())
-        )
-        rows = [{"name": n, **s} for n, s in zip(self._models, snapshots, strict=True)]
+        rows = await asyncio.gather(*(model.fleet_row() for model in self._models.values()))
         return JSONResponse({"models": rows})
 
     async def _metrics(self) -> Response:
@@ -196,6 +194,8 @@ class Gateway:
         self._tasks: set[asyncio.Task[Any]] = set()
         for model in self._models.values():
             self._spawn(model.run())
+        app = serve.get_replica_context().app_name
+        self._spawn(deployments.watch(self._models.values(), partial(deployments.read, app)))
         for handle in engines.values():
             self._spawn(_wake(handle))
 

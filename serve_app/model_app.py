@@ -22,6 +22,7 @@ from cluster.failover import FailoverLimits
 from cluster.routing.least_load import LeastOutstandingTokens
 from cluster.spec import ClusterSpec, ModelSpec
 from serve_app import engine_args, membership
+from serve_app.deployments import Status
 from serve_app.errors import ModelFailedError, NoEngineError
 from serve_app.fleet_llm import FleetLLM, frontend_config
 from serve_app.link import Heartbeat
@@ -32,6 +33,7 @@ logger = logging.getLogger("tokenfleet.gateway")
 
 class ModelApp:
     """`name` as served; `app` once its first engine was ready, and from then on for good.
+    `deployment` is what Serve last said of its engines.
 
     Made on the gateway's event loop.
     """
@@ -39,6 +41,7 @@ class ModelApp:
     def __init__(self, spec: ClusterSpec, model: ModelSpec) -> None:
         limits = spec.failover
         self.failure: str | None = None
+        self.deployment: Status | None = None
         self._loop = asyncio.get_running_loop()
         self._available = asyncio.Event()  # built, and an engine is ready
         self.name = model.name
@@ -126,6 +129,11 @@ class ModelApp:
     def ready(self) -> bool:
         """Whether a request sent now would find an engine."""
         return self.app is not None and self.switch.ready_engines() > 0
+
+    async def fleet_row(self) -> dict[str, Any]:
+        """The model as `GET /fleet` shows it."""
+        snapshot = await asyncio.to_thread(self.switch.snapshot)
+        return {"name": self.name, "deployment": self.deployment, **snapshot}
 
     def serves(self, model: str) -> bool:
         """Whether `model` is this model or one of its LoRA adapters."""

@@ -51,6 +51,9 @@ logger = logging.getLogger("tokenfleet.switch")
 
 STATS_EVERY_S = 1.0
 
+RECENT_S = 600.0
+"""How far back `GET /fleet` shows the engines that were lost."""
+
 
 class Switch:
     """Runs from construction until `stop`. Its public methods may be called from any thread.
@@ -294,7 +297,18 @@ class Switch:
                 "moved": core.counters.moved,
                 "failed": core.counters.failed,
             },
+            "losses": self._recent_losses(time.monotonic()),
         }
+
+    def _recent_losses(self, now_s: float) -> dict[str, Any]:
+        """Engines that died or got out of reach: many at once are a crash loop."""
+        recent = [loss for loss in self._core.losses if now_s - loss.at_s <= RECENT_S]
+        last = None
+        if recent:
+            loss = recent[-1]
+            ago_s = round(now_s - loss.at_s, 1)
+            last = {"engine": loss.engine_id, "cause": loss.cause.value, "ago_s": ago_s}
+        return {"last_10_min": len(recent), "last": last}
 
     def _engine_row(self, link: Link) -> dict[str, Any]:
         engine, ready = self._core.engines.get(ReplicaId(link.engine_id)), link.ready

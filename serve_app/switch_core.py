@@ -12,7 +12,7 @@ Invariants (tests/serve_app/test_switch_core.py holds them over random interleav
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -39,6 +39,8 @@ from serve_app.utility_calls import UtilityCalls
 from serve_app.wire import Load, Ready, Result, Utility
 
 logger = logging.getLogger("tokenfleet.switch")
+
+REMEMBERED_LOSSES = 100
 
 REMEMBERED_FAILURES = 4096
 """Failures kept for the API server to ask about; it asks at once, so this is far more than used."""
@@ -83,6 +85,15 @@ class Engine:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """An engine that left unasked."""
+
+    at_s: float
+    engine_id: ReplicaId
+    cause: LossCause
+
+
 @dataclass(slots=True)
 class Counters:
     """Since the switch started, in requests (`moved`: in moves)."""
@@ -114,6 +125,7 @@ class SwitchCore:
         self.flights: dict[str, Flight] = {}  # by the API server's request id
         self.held: dict[str, Flight] = {}  # those with no engine now, oldest first
         self.counters = Counters()
+        self.losses: deque[Loss] = deque(maxlen=REMEMBERED_LOSSES)  # newest last
         self.failures: OrderedDict[str, Failure] = OrderedDict()  # by external request id
         self.utilities = UtilityCalls(ports.ask, ports.answer, limits.hold_timeout_s)
         self._router, self._rng, self._limits, self._ports = router, rng, limits, ports
@@ -191,6 +203,8 @@ class SwitchCore:
         engine = self.engines.pop(engine_id, None)
         if engine is None:
             return
+        if not cause.is_planned:
+            self.losses.append(Loss(now_s, engine_id, cause))
         self.utilities.engine_lost(engine_id, self.engines.keys())
         flights = list(engine.flights.values())
         for flight in flights:

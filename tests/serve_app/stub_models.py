@@ -59,6 +59,9 @@ class StubModel:
     def ready(self) -> bool:
         return self.switch.engines > 0
 
+    async def fleet_row(self) -> dict[str, Any]:
+        return {"name": self.name, **self.switch.snapshot()}
+
     def serves(self, name: str) -> bool:
         return name in (self.name, *self.adapters)
 

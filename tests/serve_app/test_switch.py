@@ -296,6 +296,18 @@ def test_the_snapshot_shows_engines_and_flights(fleet):
     ]
 
 
+def test_the_snapshot_counts_the_engines_that_were_lost_not_those_that_were_removed(fleet):
+    fleet.start("a", "b", "c")
+    until(lambda: fleet.switch.ready_engines() == 3)
+    assert fleet.switch.snapshot()["losses"] == {"last_10_min": 0, "last": None}
+    fleet.hosts["a"].leave()
+    fleet.hosts["b"].call(fleet.hosts["b"].core.die)
+    until(lambda: fleet.switch.ready_engines() == 1)
+    losses = fleet.switch.snapshot()["losses"]
+    assert losses["last_10_min"] == 1
+    assert losses["last"].items() >= {"engine": "b", "cause": "core_dead"}.items()
+
+
 def test_an_unreachable_engine_is_tried_until_it_answers(fleet):
     fleet.switch.set_members({"a": "tcp://127.0.0.1:9"})  # the discard port: nobody listens
     assert fleet.switch.snapshot()["engines"][0]["state"] == "connecting"

@@ -1,0 +1,65 @@
+"""What Serve says of the engines, as the gateway keeps it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from ray.serve.schema import (
+    ApplicationStatus,
+    ApplicationStatusOverview,
+    DeploymentStatus,
+    DeploymentStatusOverview,
+    DeploymentStatusTrigger,
+    ServeStatus,
+)
+
+from serve_app import deployments
+from tests.waiting import eventually
+
+SICK = {"status": "UNHEALTHY", "message": "the weights are missing"}
+
+
+@dataclass
+class Model:
+    name: str
+    deployment: deployments.Status | None = None
+
+
+def test_each_model_has_what_serve_says_of_its_own_engines_and_forgets_it_with_the_controller(
+    monkeypatch,
+):
+    monkeypatch.setattr(deployments, "STATUS_EVERY_S", 0.0)
+    said = {"Engine:org--one": SICK, "Gateway": {"status": "HEALTHY", "message": ""}}
+    models = [Model("org/one"), Model("two", deployment=SICK)]
+
+    async def scenario() -> None:
+        task = asyncio.ensure_future(deployments.watch(models, lambda: dict(said)))
+        await eventually(lambda: models[0].deployment == SICK)
+        assert models[1].deployment is None
+        said.clear()
+        await eventually(lambda: models[0].deployment is None)
+        task.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_a_controller_that_does_not_answer_is_no_error(monkeypatch):
+    def away() -> None:
+        raise RuntimeError("the controller is starting again")
+
+    monkeypatch.setattr(deployments.serve, "status", away)
+    assert deployments.read("default") == {}
+
+
+def test_it_reads_what_serve_calls_a_status(monkeypatch):
+    sick = DeploymentStatusOverview(
+        status=DeploymentStatus.UNHEALTHY,
+        status_trigger=DeploymentStatusTrigger.UNSPECIFIED,
+        replica_states={},
+        message=SICK["message"],
+    )
+    app = ApplicationStatusOverview(ApplicationStatus.UNHEALTHY, "", 0.0, {"Engine:one": sick})
+    status = ServeStatus(applications={"default": app})
+    monkeypatch.setattr(deployments.serve, "status", lambda: status)
+    assert deployments.read("default") == {"Engine:one": SICK}
