@@ -26,6 +26,7 @@ from serve_app.errors import ModelFailedError, NoEngineError
 from serve_app.fleet_llm import FleetLLM, frontend_config
 from serve_app.link import Heartbeat
 from serve_app.switch import Switch
+from serve_app.wire_security import KeyPair
 
 logger = logging.getLogger("tokenfleet.gateway")
 
@@ -33,10 +34,10 @@ logger = logging.getLogger("tokenfleet.gateway")
 class ModelApp:
     """`name` as served; `app` once its first engine was ready, and from then on for good.
 
-    Made on the gateway's event loop.
+    Made on the gateway's event loop. `keys` are what it shows to engines.
     """
 
-    def __init__(self, spec: ClusterSpec, model: ModelSpec) -> None:
+    def __init__(self, spec: ClusterSpec, model: ModelSpec, keys: KeyPair) -> None:
         limits = spec.failover
         self.failure: str | None = None
         self._loop = asyncio.get_running_loop()
@@ -54,6 +55,7 @@ class ModelApp:
                 finish_within_s=limits.finish_within_s,
             ),
             heartbeat=Heartbeat(limits.heartbeat_interval_s, limits.heartbeat_timeout_s),
+            keys=keys,
             on_engines=self._engines_changed,
         )
         self._model = model

@@ -14,7 +14,8 @@ from cluster.failover import FailoverLimits
 from cluster.routing.least_load import LeastOutstandingTokens
 from serve_app.switch import Switch
 from serve_app.wire import Hello, Kind, pack
-from tests.serve_app.builders import request
+from serve_app.wire_security import EngineAddress, KeyPair
+from tests.serve_app.builders import KEYS, request
 from tests.serve_app.fake_core import HEARTBEAT, HostThread, continuation
 from tests.serve_app.front import DEADLINE_S, Front
 from tests.waiting import until
@@ -32,6 +33,7 @@ class Fleet:
             router=LeastOutstandingTokens(),
             limits=FailoverLimits(hold_timeout_s=30.0, finish_within_s=0.0),
             heartbeat=HEARTBEAT,
+            keys=KEYS.own,
         )
         self.front = Front(self.switch.addresses)
 
@@ -42,7 +44,7 @@ class Fleet:
 
     def announce(self) -> None:
         """What Serve does whenever the set of replicas changes."""
-        self.switch.set_members({i: host.endpoint for i, host in self.hosts.items()})
+        self.switch.set_members({i: host.address for i, host in self.hosts.items()})
 
     def attach(self) -> bytes:
         self.switch.first_ready().result(DEADLINE_S)
@@ -319,16 +321,19 @@ def test_the_snapshot_shows_engines_and_flights(fleet):
             "state": "ready",
             "node": "node",
             "pid": os.getpid(),
-            "endpoint": fleet.hosts["a"].endpoint,
+            "endpoint": fleet.hosts["a"].address.endpoint,
             "running": 1,
             "waiting": 0,
             "kv_use_frac": 0.25,
+            "bad_messages_received": 0,
+            "bad_messages_sent": 0,
         }
     ]
 
 
 def test_an_unreachable_engine_is_tried_until_it_answers(fleet):
-    fleet.switch.set_members({"a": "tcp://127.0.0.1:9"})  # the discard port: nobody listens
+    nobody = EngineAddress("tcp://127.0.0.1:9", KeyPair.fresh().public.decode())  # the discard port
+    fleet.switch.set_members({"a": nobody})
     assert fleet.switch.snapshot()["engines"][0]["state"] == "connecting"
     fleet.start("a")
     fleet.attach()
