@@ -36,6 +36,7 @@ class HostSocket:
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # an unreachable switch is an error
         self._socket.setsockopt(zmq.SNDHWM, SEND_QUEUE_MESSAGES)
+        self._socket.setsockopt(zmq.LINGER, BYE_LINGER_MS)
         heartbeat.apply(self._socket)
         secure_host(self._socket, self._keys)
 

@@ -4,72 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any
 
 import pytest
-import zmq
 from vllm.v1.engine import FinishReason
 
-from cluster.failover import FailoverLimits
-from cluster.routing.least_load import LeastOutstandingTokens
-from serve_app.switch import Switch
-from serve_app.wire import Hello, Kind, pack
 from serve_app.wire_security import EngineAddress, KeyPair
-from tests.serve_app.builders import KEYS, request
-from tests.serve_app.fake_core import HEARTBEAT, HostThread, continuation
-from tests.serve_app.front import DEADLINE_S, Front
+from tests.serve_app.builders import request
+from tests.serve_app.fake_core import HostThread, continuation
+from tests.serve_app.switch_fleet import PROMPT, Fleet, with_a_stream
 from tests.waiting import until
-
-PROMPT = [1, 2, 3]
-
-
-class Fleet:
-    """A switch, its API server's sockets, and as many hosts as a test wants."""
-
-    def __init__(self) -> None:
-        self.hosts: dict[str, HostThread] = {}
-        self.switch = Switch(
-            name="model",
-            router=LeastOutstandingTokens(),
-            limits=FailoverLimits(hold_timeout_s=30.0, finish_within_s=0.0),
-            heartbeat=HEARTBEAT,
-            keys=KEYS.own,
-        )
-        self.front = Front(self.switch.addresses)
-
-    def start(self, *engine_ids: str, **core) -> None:
-        for engine_id in engine_ids:
-            self.hosts[engine_id] = HostThread(engine_id, **core)
-        self.announce()
-
-    def announce(self) -> None:
-        """What Serve does whenever the set of replicas changes."""
-        self.switch.set_members({i: host.address for i, host in self.hosts.items()})
-
-    def attach(self) -> bytes:
-        self.switch.first_ready().result(DEADLINE_S)
-        self.switch.attach_front()
-        return self.front.wait_ready()
-
-    def running(self) -> HostThread:
-        """The host that has the (only) request."""
-        (host,) = [host for host in self.hosts.values() if host.core.running]
-        return host
-
-    def close(self) -> None:
-        self.switch.stop()
-        self.front.close()
-        for host in self.hosts.values():
-            host.close()
-
-
-def with_a_stream(fleet: Fleet, *engine_ids: str, **core: Any) -> HostThread:
-    """Start engines that stand still after a stream's fifth token. Returns the one that has it."""
-    fleet.start(*engine_ids, steps_allowed=5, **core)
-    fleet.attach()
-    fleet.front.add(request("r", max_tokens=20))
-    fleet.front.read_until_tokens("r", 5)
-    return fleet.running()
 
 
 @pytest.fixture
@@ -286,28 +229,6 @@ def test_two_switches_share_an_engine_and_each_gets_its_own_tokens(fleet):
     assert second.front.tokens["r"] == continuation([9, 9], 30)
     second.switch.stop()
     second.front.close()
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        pytest.param([b"?", b"x"], id="unknown kind"),
-        pytest.param([b"A", b"\xc1"], id="no msgpack"),
-        pytest.param([b"A"], id="no body"),
-        pytest.param(pack(Kind.HELLO, Hello(99, "x")), id="another wire version"),
-        pytest.param([b"X", b"\x91\x91\xa1r"], id="abort before hello"),
-    ],
-)
-def test_a_malformed_peer_is_dropped_and_disturbs_nobody(fleet, message):
-    with_a_stream(fleet, "a")
-    stranger = zmq.Context.instance().socket(zmq.DEALER)
-    stranger.connect(fleet.hosts["a"].endpoint)
-    stranger.send_multipart(message)
-    host = fleet.hosts["a"]
-    host.call(lambda: host.core.allow(None))
-    fleet.front.read_until_finished("r")
-    assert fleet.front.tokens["r"] == continuation(PROMPT, 20)
-    stranger.close(linger=0)
 
 
 def test_the_snapshot_shows_engines_and_flights(fleet):
