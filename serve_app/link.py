@@ -147,7 +147,7 @@ class Link:
     def _note_refusal(self, refusal: str | None) -> None:
         """Say why a handshake failed: once, however often it is tried again."""
         if refusal is not None and refusal != self.refusal:
-            logger.error(
+            logger.warning(
                 "engine %s at %s: the handshake failed: %s; it is tried again every %g s",
                 self.engine_id, self.address.endpoint, refusal, REFUSED_AGAIN_AFTER_S,
             )  # fmt: skip

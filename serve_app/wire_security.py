@@ -10,8 +10,9 @@ talks to a switch of its cluster; everything after the handshake is encrypted un
     without the host's key    dropped by libzmq at its first box, unread by Python
     without the secret        one look-up of its key, then dropped: never a peer of the socket
 
-Secrets rotate by two rolling upgrades, since a host lets in every secret it was given and a switch
-shows only the first: `old,new`, then `new,old` or `new` alone.
+A host lets in every secret it was given and a switch shows only the first, so a secret is changed
+by rolling upgrades, gateways and engines in any order: from `old` to `old,new`, to `new,old`, to
+`new`.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ def handshake_failure(event: int, value: int) -> str | None:
     if event == zmq.Event.HANDSHAKE_FAILED_PROTOCOL:
         return f"what answers there does not speak CURVE (libzmq's protocol error {value:#x})"
     if event == zmq.Event.HANDSHAKE_FAILED_NO_DETAIL:
-        return f"it ended the handshake, as one with another key does ({_errno_name(value)})"
+        return f"it hung up, as where keys do not match, or took too long ({_errno_name(value)})"
     return None
 
 

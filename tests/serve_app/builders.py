@@ -18,7 +18,8 @@ from serve_app.wire import Ready, Result, Utility
 from serve_app.wire_security import WireKeys
 
 SESSION = "s"
-KEYS = WireKeys.of(["the wire secret of every test's cluster"])
+SECRET = "the wire secret of every test's cluster"
+KEYS = WireKeys.of([SECRET])
 
 
 def request(

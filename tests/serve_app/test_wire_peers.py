@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from serve_app import link, wire, wire_security
 from serve_app.wire import WIRE_VERSION, Hello, Kind, pack
 from serve_app.wire_security import EngineAddress, KeyPair, KnownSwitches, WireKeys
-from tests.serve_app.builders import KEYS, request
+from tests.serve_app.builders import KEYS, SECRET, request
 from tests.serve_app.fake_core import HostThread, continuation
 from tests.serve_app.messages import VALID, damaged
 from tests.serve_app.peers import Peer, said_to
@@ -25,10 +26,21 @@ OLD, NEW = "the secret until now, 32 characters", "the secret from now on, 32 ch
 
 
 @pytest.fixture
-def fleet():
-    fleet = Fleet()
-    yield fleet
-    fleet.close()
+def fleet_with():
+    """Makes fleets whose switch knows these secrets; they are closed at the end."""
+    with contextlib.ExitStack() as made:
+
+        def fleet_with(*secrets: str) -> Fleet:
+            fleet = Fleet(WireKeys.of(secrets))
+            made.callback(fleet.close)
+            return fleet
+
+        yield fleet_with
+
+
+@pytest.fixture
+def fleet(fleet_with):
+    return fleet_with(SECRET)
 
 
 def goes_on(fleet: Fleet, host: HostThread) -> None:
@@ -55,10 +67,10 @@ def other_host(address: EngineAddress) -> EngineAddress:
     ("keys", "address", "reasons"),
     [
         # Which it is depends on whose end notices first.
-        pytest.param(None, same, ("does not speak CURVE", "ended the handshake"), id="no key"),
+        pytest.param(None, same, ("does not speak CURVE", "hung up"), id="no key"),
         pytest.param(KeyPair.fresh(), same, ("does not accept",), id="another secret"),
-        pytest.param(KEYS.own, other_host, ("ended the handshake",), id="another host's key"),
-        pytest.param(KeyPair.fresh(), other_host, ("ended the handshake",), id="no right key"),
+        pytest.param(KEYS.own, other_host, ("hung up",), id="another host's key"),
+        pytest.param(KeyPair.fresh(), other_host, ("hung up",), id="no right key"),
     ],
 )
 def test_a_stranger_hears_nothing_and_disturbs_nobody(fleet, keys, address, reasons):
@@ -132,17 +144,16 @@ def test_a_host_whose_doorkeeper_is_gone_lets_nobody_in(fleet):
         pytest.param([NEW, OLD], [NEW], id="the old one is given up at the gateway"),
     ],
 )
-def test_a_secret_is_changed_without_a_break(at_the_engine, at_the_gateway):
-    fleet = Fleet(WireKeys.of(at_the_gateway))
+def test_a_secret_is_changed_without_a_break(fleet_with, at_the_engine, at_the_gateway):
+    fleet = fleet_with(*at_the_gateway)
     fleet.start("a", keys=WireKeys.of(at_the_engine))
     fleet.attach()
     fleet.front.add(request("r", max_tokens=20))
     fleet.front.read_until_finished("r")
     assert fleet.front.tokens["r"] == continuation(PROMPT, 20)
-    fleet.close()
 
 
-def test_a_switch_that_is_refused_says_so_once_and_tries_on_without_haste(monkeypatch, caplog):
+def test_a_refused_switch_says_so_once_and_tries_on_without_haste(fleet_with, monkeypatch, caplog):
     monkeypatch.setattr(link, "REFUSED_AGAIN_AFTER_S", 0.4)
     asked_at_s: list[float] = []
     known = KnownSwitches.callback
@@ -152,7 +163,7 @@ def test_a_switch_that_is_refused_says_so_once_and_tries_on_without_haste(monkey
         return known(self, domain, key)
 
     monkeypatch.setattr(KnownSwitches, "callback", callback)
-    fleet = Fleet(WireKeys.of([OLD]))
+    fleet = fleet_with(OLD)
     fleet.start("a", keys=WireKeys.of([NEW]))
     until(lambda: len(asked_at_s) >= 3)
     assert all(later - sooner > 0.35 for sooner, later in itertools.pairwise(asked_at_s))
@@ -160,7 +171,6 @@ def test_a_switch_that_is_refused_says_so_once_and_tries_on_without_haste(monkey
     assert "does not accept this gateway's wire secret" in told
     assert fleet.row()["state"] == "refused"
     assert fleet.switch.ready_engines() == 0
-    fleet.close()
 
 
 def test_an_engine_with_another_key_at_the_same_place_is_another_engine(fleet):
