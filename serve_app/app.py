@@ -34,8 +34,10 @@ ENGINE_STOP_S = 20.0
 def build(args: dict[str, str]) -> Any:
     """The application of `spec=<path or example name>`, on `port=` where that is given.
 
-    Raises SpecError with every violation, vLLM's included, before anything is started.
+    Raises SpecError with every violation, vLLM's included, before anything is started, and
+    ValueError for a bad TOKENFLEET_WIRE_SECRET.
     """
+    settings.wire_secrets()  # a bad one is better known now than from replicas that do not start
     spec = _load(args)
     start_http(spec)
     if not settings.haproxy_mode():

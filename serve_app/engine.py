@@ -25,7 +25,7 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from cluster import spec as cluster_spec
 from cluster.spec import ClusterSpec, ModelSpec
 from cluster.stall import StepClock
-from serve_app import engine_args, membership, replay
+from serve_app import engine_args, membership, replay, wire_secret
 from serve_app.engine_host import EngineHost, HostIdentity
 from serve_app.fingerprint import fingerprint
 from serve_app.link import Heartbeat
@@ -88,6 +88,7 @@ class Engine:
         configure_logging()
         self._spec: ClusterSpec = cluster_spec.parse(spec)
         self._model = self._spec.model(model_name)
+        keys = await asyncio.to_thread(wire_secret.keys)
         # The core must be started from a thread that lives as long as this process: the kernel
         # counts the *thread* as the parent whose death ends the core (see vllm_plugin).
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="engine-core-starter")
@@ -95,9 +96,9 @@ class Engine:
         self._config, self._core = await loop.run_in_executor(self._starter, self._start_core)
         seconds = await warm_up(self._core, self._config)
         logger.info("engine of %s warmed up in %.1f s", model_name, seconds)
-        self._host = self._make_host()
-        self._endpoint = self._host.start(ray.util.get_node_ip_address(), self._ports())
-        logger.info("engine of %s listens on %s", model_name, self._endpoint)
+        self._host = self._make_host(keys.accepted)
+        self._address = self._host.start(ray.util.get_node_ip_address(), self._ports())
+        logger.info("engine of %s listens on %s", model_name, self._address.endpoint)
 
     def _start_core(self) -> tuple[VllmConfig, CoreClient]:
         with tempfile.TemporaryDirectory(prefix="tokenfleet-") as folder:
@@ -113,7 +114,7 @@ class Engine:
             finally:
                 del os.environ[ENGINE_ERRORS_ENV]
 
-    def _make_host(self) -> EngineHost:
+    def _make_host(self, switch_keys: frozenset[bytes]) -> EngineHost:
         context = serve.get_replica_context()
         limits = self._spec.failover
         identity = HostIdentity(
@@ -124,7 +125,8 @@ class Engine:
             core_ready=self._core.core_ready,
         )
         heartbeat = Heartbeat(limits.heartbeat_interval_s, limits.heartbeat_timeout_s)
-        return EngineHost(self._core, identity, heartbeat, StepClock(limits.stall_timeout_s))
+        clock = StepClock(limits.stall_timeout_s)
+        return EngineHost(self._core, identity, heartbeat, switch_keys, clock)
 
     def _ports(self) -> tuple[int, int] | None:
         ports = self._spec.ports
@@ -132,9 +134,9 @@ class Engine:
             return None
         return ports.engine_min, ports.engine_max
 
-    def record_replica_metadata(self) -> dict[str, Any]:
+    def record_replica_metadata(self) -> dict[str, str]:
         """Serve passes this to every gateway when the replica is ready."""
-        return {membership.ENDPOINT_KEY: self._endpoint}
+        return membership.metadata_of(self._address)
 
     def check_health(self) -> None:
         """Serve replaces the replica when this raises."""

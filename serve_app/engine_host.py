@@ -2,7 +2,8 @@
 
 Requests come in under attempt ids that no two switches share; each engine step goes out as at most
 one message per switch. The core's own async client does the talking to the core, as in vLLM's
-server. A switch that can no longer be reached has its requests aborted: nobody would read them.
+server. A switch that can no longer be reached has its requests aborted: nobody would read them. So
+has one that breaks the protocol, which is heard no more.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
 import zmq
-import zmq.asyncio
 from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs, EngineCoreRequest
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from cluster.stall import StepClock
-from serve_app.link import SEND_QUEUE_MESSAGES, Heartbeat
+from serve_app.host_socket import BYE_LINGER_MS, HostSocket
+from serve_app.link import Heartbeat
 from serve_app.wire import (
     WIRE_VERSION,
     Abort,
@@ -38,18 +40,19 @@ from serve_app.wire import (
     Result,
     Utility,
     WireError,
-    buffer_of,
     kind_of,
     pack,
     unpack,
 )
+from serve_app.wire_security import EngineAddress
 
 logger = logging.getLogger("tokenfleet.engine")
 
 LOAD_EVERY_S = 0.25
 
-BYE_LINGER_MS = 200
-"""How long closing waits for the farewell to get out."""
+REMEMBERED_DROPS = 1024
+"""Dropped switches whose later messages are ignored: they are still connected, and may still send.
+"""
 
 
 class Core(Protocol):
@@ -76,21 +79,26 @@ class HostIdentity:
 
 
 class EngineHost:
-    """`start` on a running loop; `failure` is set once the core is dead, and stays."""
+    """`start` on a running loop; `failure` is set once the core is dead, and stays.
+
+    `switch_keys` are the public keys of the switches that are let in.
+    """
 
     def __init__(
         self,
         core: Core,
         identity: HostIdentity,
         heartbeat: Heartbeat,
+        switch_keys: frozenset[bytes],
         clock: StepClock,
     ) -> None:
         self.failure: str | None = None
-        self.endpoint = ""
         self._core, self._identity = core, identity
         self._requests, self._outputs = RequestCodec(), OutputsCodec()
         self._owners: dict[str, bytes] = {}  # attempt id -> switch
         self._switches: set[bytes] = set()
+        self._dropped: dict[bytes, None] = {}  # oldest first
+        self._bad_messages = 0
         self._leaving: Leaving | None = None
         self._idle = asyncio.Event()  # nothing runs here
         self._idle.set()
@@ -100,18 +108,14 @@ class EngineHost:
         self._paused: set[str] = set()  # what an operator stopped the scheduler by
         self._load = Load(0, 0, 0.0, 0)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._context = zmq.asyncio.Context()
-        self._socket = self._context.socket(zmq.ROUTER)
-        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # an unreachable switch is an error
-        self._socket.setsockopt(zmq.SNDHWM, SEND_QUEUE_MESSAGES)
-        heartbeat.apply(self._socket)
+        self._socket = HostSocket(heartbeat, switch_keys)
 
-    def start(self, address: str, ports: tuple[int, int] | None = None) -> str:
+    def start(self, address: str, ports: tuple[int, int] | None = None) -> EngineAddress:
         """Bind to `address` (a port of `ports`, both ends included, or any free one) and serve.
 
-        Returns the endpoint. Raises zmq.ZMQError where no port is free.
+        Returns what a switch needs to connect. Raises zmq.ZMQError where no port is free.
         """
-        self.endpoint = self._bind(address, ports)
+        bound = self._socket.bind(address, ports)
         for loop in (
             self._serve_switches(),
             self._pass_steps(),
@@ -119,7 +123,7 @@ class EngineHost:
             self._watch_steps(),
         ):
             self._spawn(loop)
-        return self.endpoint
+        return bound
 
     async def stop(self, reason: str) -> None:
         """Tell the switches and close; they move what is still running here."""
@@ -142,17 +146,6 @@ class EngineHost:
         """Close without a word, as a killed process does; for tests."""
         self._close(linger_ms=0)
 
-    def _bind(self, address: str, ports: tuple[int, int] | None) -> str:
-        host = f"[{address}]" if ":" in address else address
-        if ":" in address:
-            self._socket.setsockopt(zmq.IPV6, 1)
-        if ports is None:
-            self._socket.bind(f"tcp://{host}:*")
-        else:
-            low, high = ports
-            self._socket.bind_to_random_port(f"tcp://{host}", low, high + 1)
-        return str(self._socket.getsockopt_string(zmq.LAST_ENDPOINT))
-
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
@@ -162,15 +155,18 @@ class EngineHost:
 
     async def _serve_switches(self) -> None:
         while True:
-            identity, *frames = await self._socket.recv_multipart(copy=False)
-            switch = bytes(buffer_of(identity))
+            switch, frames = await self._socket.receive()
+            if switch in self._dropped:
+                continue
             try:
                 await self._handle(switch, frames)
-            except WireError as error:
-                logger.error("a switch sent a bad message, dropped: %s", error)
-                await self._forget(switch)
             except EngineDeadError:
                 return  # `_pass_steps` sees it too, and tells everyone
+            except WireError as error:
+                await self._drop(switch, str(error))
+            except Exception as error:  # one switch's message must not end everybody's streams
+                logger.exception("a message could not be handled")
+                await self._drop(switch, f"{type(error).__name__}: {error}")
 
     async def _handle(self, switch: bytes, frames: Frames) -> None:
         kind = kind_of(frames)
@@ -274,6 +270,19 @@ class EngineHost:
             with contextlib.suppress(EngineDeadError):
                 await self._abort(orphans)
 
+    async def _drop(self, switch: bytes, why: str) -> None:
+        """Hear a switch no more, and tell it, so that one that is only mistaken starts anew."""
+        self._bad_messages += 1
+        logger.error("a switch sent a bad message, dropped: %s", why)
+        self._dropped[switch] = None
+        if len(self._dropped) > REMEMBERED_DROPS:
+            del self._dropped[next(iter(self._dropped))]
+        was_known = switch in self._switches
+        await self._forget(switch)
+        if was_known:  # another may not even read this protocol
+            bye = Bye(core_dead=False, reason=f"it was sent a bad message: {why}")
+            await self._send(switch, pack(Kind.BYE, bye))
+
     # To the switches
 
     async def _pass_steps(self) -> None:
@@ -325,11 +334,12 @@ class EngineHost:
     def _current_load(self) -> Load:
         """The core's last word, unless all it spoke of was aborted: then it takes no step, and says
         no more."""
-        return self._load if self._owners else Load(0, 0, 0.0, self._steps)
+        load = self._load if self._owners else Load(0, 0, 0.0, self._steps)
+        return msgspec.structs.replace(load, bad_messages=self._bad_messages)
 
     async def _send(self, switch: bytes, frames: Frames) -> None:
         try:
-            await self._socket.send_multipart([switch, *frames], zmq.NOBLOCK, copy=False)
+            await self._socket.send(switch, frames)
         except zmq.ZMQError as error:
             # EHOSTUNREACH: disconnected. EAGAIN: it does not read. Its requests end here either
             # way; a switch that lives reconnects and has moved them.
@@ -348,14 +358,14 @@ class EngineHost:
         bye = pack(Kind.BYE, Bye(core_dead, reason))
         for switch in tuple(self._switches):
             with contextlib.suppress(zmq.ZMQError):
-                await self._socket.send_multipart([switch, *bye], zmq.NOBLOCK)
+                await self._socket.send(switch, bye)
 
     def _close(self, linger_ms: int = BYE_LINGER_MS) -> None:
         current = _current_task()
         for task in self._tasks:
             if task is not current:
                 task.cancel()
-        self._context.destroy(linger_ms)  # the socket, and the I/O thread with it
+        self._socket.close(linger_ms)
 
 
 def _current_task() -> asyncio.Task[Any] | None:

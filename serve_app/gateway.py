@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cluster import spec as cluster_spec
-from serve_app import deployments
+from serve_app import deployments, wire_secret
 from serve_app.dispatch import (
     BODYLESS_METHODS,
     ClientGoneError,
@@ -189,7 +189,8 @@ class Gateway:
     ) -> None:
         configure_logging()
         parsed = cluster_spec.parse(spec)
-        self._models = {model.name: ModelApp(parsed, model) for model in parsed.models}
+        keys = (await asyncio.to_thread(wire_secret.keys)).own
+        self._models = {model.name: ModelApp(parsed, model, keys) for model in parsed.models}
         self._shell = Shell(self._models, round(parsed.gateway.max_body_mb * BYTES_PER_MB))
         self._tasks: set[asyncio.Task[Any]] = set()
         for model in self._models.values():

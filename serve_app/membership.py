@@ -15,19 +15,21 @@ from typing import Any
 
 from ray.serve.request_router import PendingRequest, RequestRouter, RunningReplica
 
-Listener = Callable[[Mapping[str, str]], None]
+from serve_app.wire_security import EngineAddress
 
-ENDPOINT_KEY = "wire_endpoint"
+Listener = Callable[[Mapping[str, EngineAddress]], None]
+
+ENDPOINT_KEY, PUBLIC_KEY_KEY = "wire_endpoint", "wire_public_key"
 MODEL_KEY = "model"
 
 _listeners: dict[str, Listener] = {}
-_last_known: dict[str, dict[str, str]] = {}
+_last_known: dict[str, dict[str, EngineAddress]] = {}
 # A listener must hear the newest set last, though subscribing and Serve's news are two threads'.
 _order = threading.RLock()
 
 
 def subscribe(model: str, listener: Listener) -> None:
-    """Call `listener` with {replica id: wire endpoint} now, if known, and after every change.
+    """Call `listener` with {replica id: wire address} now, if known, and after every change.
 
     Calls after this one come from Serve's router thread, one at a time.
     """
@@ -43,12 +45,12 @@ def unsubscribe(model: str) -> None:
         _listeners.pop(model, None)
 
 
-def publish(model: str, endpoints: Mapping[str, str]) -> None:
+def publish(model: str, addresses: Mapping[str, EngineAddress]) -> None:
     """Record the engines of a model and tell its listener."""
     with _order:
-        _last_known[model] = dict(endpoints)
+        _last_known[model] = dict(addresses)
         if listener := _listeners.get(model):
-            listener(endpoints)
+            listener(addresses)
 
 
 class MembershipRouter(RequestRouter):
@@ -62,7 +64,7 @@ class MembershipRouter(RequestRouter):
         from serve_app import membership
 
         super().update_replicas(replicas)
-        membership.publish(self._model, membership.endpoints_of(replicas))
+        membership.publish(self._model, membership.addresses_of(replicas))
 
     async def choose_replicas(
         self,
@@ -73,10 +75,17 @@ class MembershipRouter(RequestRouter):
         return [candidate_replicas]
 
 
-def endpoints_of(replicas: Sequence[RunningReplica]) -> dict[str, str]:
-    """{replica id: wire endpoint} of the replicas that have said where they listen."""
+def metadata_of(address: EngineAddress) -> dict[str, str]:
+    """What a replica says of itself through Serve; plain text, whatever Serve does with it."""
+    return {ENDPOINT_KEY: address.endpoint, PUBLIC_KEY_KEY: address.public_key}
+
+
+def addresses_of(replicas: Sequence[RunningReplica]) -> dict[str, EngineAddress]:
+    """{replica id: wire address} of the replicas that have said where they listen."""
     return {
-        replica.replica_id.unique_id: replica.replica_metadata[ENDPOINT_KEY]
+        replica.replica_id.unique_id: EngineAddress(
+            replica.replica_metadata[ENDPOINT_KEY], replica.replica_metadata[PUBLIC_KEY_KEY]
+        )
         for replica in replicas
-        if ENDPOINT_KEY in replica.replica_metadata
+        if replica.replica_metadata.keys() >= {ENDPOINT_KEY, PUBLIC_KEY_KEY}
     }

@@ -27,6 +27,7 @@ from serve_app.errors import ModelFailedError, NoEngineError
 from serve_app.fleet_llm import FleetLLM, frontend_config
 from serve_app.link import Heartbeat
 from serve_app.switch import Switch
+from serve_app.wire_security import KeyPair
 
 logger = logging.getLogger("tokenfleet.gateway")
 
@@ -35,10 +36,10 @@ class ModelApp:
     """`name` as served; `app` once its first engine was ready, and from then on for good.
     `deployment` is what Serve last said of its engines.
 
-    Made on the gateway's event loop.
+    Made on the gateway's event loop. `keys` are what it shows to engines.
     """
 
-    def __init__(self, spec: ClusterSpec, model: ModelSpec) -> None:
+    def __init__(self, spec: ClusterSpec, model: ModelSpec, keys: KeyPair) -> None:
         limits = spec.failover
         self.failure: str | None = None
         self.deployment: Status | None = None
@@ -59,6 +60,7 @@ class ModelApp:
             ),
             max_flights=spec.gateway.max_flights,
             heartbeat=Heartbeat(limits.heartbeat_interval_s, limits.heartbeat_timeout_s),
+            keys=keys,
             on_engines=self._engines_changed,
         )
         self._model = model

@@ -59,3 +59,30 @@ ENGINE_ERRORS_ENV = "TOKENFLEET_ENGINE_ERRORS"
 def spec_of_environment() -> str | None:
     """The spec for `serve build`, which passes no arguments: $TOKENFLEET_SPEC, if set."""
     return os.environ.get("TOKENFLEET_SPEC")
+
+
+WIRE_SECRET_ENV = "TOKENFLEET_WIRE_SECRET"
+"""What gateways prove to engines that they know: one secret, or several with commas between. The
+first is used, all are accepted, so that a new one comes in by rolling upgrades. Must be alike for
+every gateway and engine; where it is not set, the cluster makes a secret of its own."""
+
+WIRE_SECRET_MIN_CHARACTERS = 32
+"""As many hexadecimal digits hold 128 bits, as much as the wire's own keys are worth."""
+
+
+def wire_secrets() -> tuple[str, ...]:
+    """The wire secrets given by the environment, none where it has none.
+
+    Raises ValueError, without showing any of it, where one is too short to keep strangers out.
+    """
+    given = os.environ.get(WIRE_SECRET_ENV)
+    if given is None:
+        return ()
+    found = tuple(secret.strip() for secret in given.split(","))
+    for number, secret in enumerate(found, start=1):
+        if len(secret) < WIRE_SECRET_MIN_CHARACTERS:
+            raise ValueError(
+                f"{WIRE_SECRET_ENV}: secret {number} of {len(found)} has {len(secret)} characters, "
+                f"at least {WIRE_SECRET_MIN_CHARACTERS} are needed"
+            )
+    return found

@@ -25,9 +25,9 @@ from cluster.routing import Router
 from cluster.types import ReplicaId
 from serve_app.failures import Failure
 from serve_app.front_port import FrontAddresses, FrontPort
-from serve_app.link import RECONNECT_AFTER_S, Heartbeat, Link
+from serve_app.link import Heartbeat, Link
 from serve_app.reactor import Reactor
-from serve_app.switch_core import SwitchCore
+from serve_app.switch_core import Engine, SwitchCore
 from serve_app.wire import (
     WIRE_VERSION,
     Abort,
@@ -46,6 +46,7 @@ from serve_app.wire import (
     pack,
     unpack,
 )
+from serve_app.wire_security import EngineAddress, KeyPair
 
 logger = logging.getLogger("tokenfleet.switch")
 
@@ -57,6 +58,8 @@ RECENT_S = 600.0
 
 class Switch:
     """Runs from construction until `stop`. Its public methods may be called from any thread.
+
+    `keys` are what it shows to engines (`wire_security.WireKeys.own`).
 
     `on_engines` is called, from the switch's thread, with the number of engines that can take a
     request, whenever it has changed.
@@ -70,13 +73,14 @@ class Switch:
         limits: FailoverLimits,
         max_flights: int,
         heartbeat: Heartbeat,
+        keys: KeyPair,
         rng: random.Random | None = None,
         on_engines: Callable[[int], None] | None = None,
     ) -> None:
         self.name = name
         self.addresses = FrontAddresses.fresh()
         self._id = f"{name}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
-        self._heartbeat = heartbeat
+        self._heartbeat, self._keys = heartbeat, keys
         self._on_engines = on_engines
         self._told_engines = 0
         self._core = SwitchCore(
@@ -102,9 +106,9 @@ class Switch:
 
     # Any thread
 
-    def set_members(self, endpoints: Mapping[str, str]) -> None:
+    def set_members(self, addresses: Mapping[str, EngineAddress]) -> None:
         """The engines that exist now, by replica id; called whenever the set changes."""
-        members = dict(endpoints)
+        members = dict(addresses)
         self._reactor.post(lambda: self._apply_members(members))
 
     def first_ready(self) -> Future[Ready]:
@@ -152,11 +156,11 @@ class Switch:
 
     # Membership and links
 
-    def _apply_members(self, members: Mapping[str, str]) -> None:
+    def _apply_members(self, members: Mapping[str, EngineAddress]) -> None:
         for link in list(self._links.values()):
-            endpoint = members.get(link.engine_id)
-            link.listed = endpoint is not None
-            moved_house = link.listed and endpoint != link.endpoint
+            address = members.get(link.engine_id)
+            link.listed = address is not None
+            moved_house = link.listed and address != link.address
             if moved_house or (link.ready is None and not link.listed):
                 self._remove(link)
             else:
@@ -166,6 +170,7 @@ class Switch:
                 self._reactor,
                 engine_id,
                 members[engine_id],
+                self._keys,
                 self._heartbeat,
                 self._on_message,
                 self._on_lost,
@@ -192,7 +197,7 @@ class Switch:
     def _drop(self, link: Link, cause: LossCause) -> None:
         """Give up this connection; try again later, while Serve lists the engine."""
         link.close()
-        link.retry_at_s = time.monotonic() + RECONNECT_AFTER_S
+        link.retry_at_s = time.monotonic() + link.retry_after_s
         if not link.listed:
             self._links.pop(link.engine_id, None)
         self._core.engine_lost(ReplicaId(link.engine_id), cause, time.monotonic())
@@ -205,6 +210,7 @@ class Switch:
         try:
             self._handle(link, frames)
         except WireError as error:
+            link.bad_messages += 1
             logger.error("engine %s sent a bad message, dropped: %s", link.engine_id, error)
             self._drop(link, LossCause.DISCONNECTED)
 
@@ -230,8 +236,9 @@ class Switch:
     def _on_ready(self, link: Link, ready: Ready) -> None:
         if ready.version != WIRE_VERSION:
             raise WireError(f"wire version {ready.version}, this switch speaks {WIRE_VERSION}")
-        link.ready = ready
-        logger.info("engine %s ready at %s (pid %d)", link.engine_id, link.endpoint, ready.pid)
+        link.ready, link.refusal = ready, None
+        endpoint = link.address.endpoint
+        logger.info("engine %s ready at %s (pid %d)", link.engine_id, endpoint, ready.pid)
         self._core.engine_joined(ReplicaId(link.engine_id), ready, time.monotonic())
         if not self._first_ready.done():
             self._first_ready.set_result(ready)
@@ -312,13 +319,23 @@ class Switch:
 
     def _engine_row(self, link: Link) -> dict[str, Any]:
         engine, ready = self._core.engines.get(ReplicaId(link.engine_id)), link.ready
+        load = engine.load if engine else Load(0, 0, 0.0, 0)
         return {
             "id": link.engine_id,
-            "state": "connecting" if engine is None else "leaving" if engine.leaving else "ready",
+            "state": _state(link, engine),
             "node": ready.node if ready else None,
             "pid": ready.pid if ready else None,
-            "endpoint": link.endpoint,
-            "running": engine.load.running_requests if engine else 0,
-            "waiting": engine.load.waiting_requests if engine else 0,
-            "kv_use_frac": engine.load.kv_use_frac if engine else 0.0,
+            "endpoint": link.address.endpoint,
+            "running": load.running_requests,
+            "waiting": load.waiting_requests,
+            "kv_use_frac": load.kv_use_frac,
+            "bad_messages_received": load.bad_messages,
+            "bad_messages_sent": link.bad_messages,
         }
+
+
+def _state(link: Link, engine: Engine | None) -> str:
+    """An engine's state as `GET /fleet` names it; `refused` where the keys do not fit."""
+    if engine is None:
+        return "connecting" if link.refusal is None else "refused"
+    return "leaving" if engine.leaving else "ready"

@@ -13,6 +13,8 @@ socket identity is new for every connection, so a host can never confuse two liv
 
 Errors:
     WireError: a frame that is not this protocol. The peer that sent it is dropped, nobody else.
+
+Who may speak, and that nobody else can read it, is `wire_security`'s.
 """
 
 from __future__ import annotations
@@ -28,6 +30,12 @@ from vllm.v1.serial_utils import MsgpackDecoder, MsgpackEncoder
 
 WIRE_VERSION = 2
 """Raised with every change of this file that an older peer would misread."""
+
+MAX_FRAME_BYTES = 512 * 2**20
+"""Largest frame of a message. Far above any legal one: the largest is one image's pixels, about
+150 MB for the largest that vLLM's processors make, whatever the body's size was. And one that is
+encrypted within 0.8 s, in which its I/O thread does nothing else: less than a heartbeat's timeout.
+"""
 
 Frame = bytes | bytearray | memoryview | zmq.Frame
 Frames = Sequence[Frame]
@@ -103,12 +111,14 @@ class Load(msgspec.Struct, array_like=True, frozen=True):
     """The engine's own view of its load, over all switches, sent a few times a second.
 
     `steps` is the number of steps with output so far (it stands still when the engine is stuck).
+    `bad_messages` is how often it dropped a switch because of one.
     """
 
     running_requests: int
     waiting_requests: int
     kv_use_frac: float
     steps: int
+    bad_messages: int = 0
 
 
 class Leaving(msgspec.Struct, array_like=True, frozen=True):
@@ -133,9 +143,12 @@ def pack(kind: Kind, body: msgspec.Struct) -> list[Frame]:
 
 
 def kind_of(frames: Frames) -> Kind:
-    """The kind of a received message. Raises WireError on an empty or unknown one."""
+    """The kind of a received message. Raises WireError on an empty, oversized or unknown one."""
     if len(frames) < 2:
         raise WireError(f"a message has {len(frames)} frames, at least 2 are needed")
+    largest_bytes = max(map(len, frames))
+    if largest_bytes > MAX_FRAME_BYTES:
+        raise WireError(f"a frame has {largest_bytes} bytes, at most {MAX_FRAME_BYTES} are allowed")
     first = bytes(buffer_of(frames[0]))
     try:
         return Kind(first)

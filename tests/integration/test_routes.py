@@ -12,7 +12,8 @@ from tests.integration.playing import play_all
 
 GENERATING = ("demo", "demo-tp2")
 MODELS = (*GENERATING, "demo-embed")
-ENGINE_KEYS = {"id", "state", "node", "pid", "endpoint", "running", "waiting", "kv_use_frac"}
+ENGINE_KEYS = {"id", "state", "node", "pid", "endpoint", "running", "waiting", "kv_use_frac",
+               "bad_messages_received", "bad_messages_sent"}  # fmt: skip
 
 
 def test_health_is_the_gateways_own(fleet: Fleet) -> None:
@@ -45,6 +46,7 @@ def assert_is_engine(engine: dict) -> None:
     assert psutil.pid_exists(engine["pid"])
     assert engine["endpoint"].startswith("tcp://")
     assert (engine["running"], engine["waiting"]) == (0, 0)
+    assert (engine["bad_messages_received"], engine["bad_messages_sent"]) == (0, 0)
     assert 0.0 <= engine["kv_use_frac"] <= 1.0
 
 

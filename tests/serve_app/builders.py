@@ -15,8 +15,11 @@ from cluster.routing.least_load import LeastOutstandingTokens
 from cluster.types import ReplicaId
 from serve_app.switch_core import SwitchCore
 from serve_app.wire import Ready, Result, Utility
+from serve_app.wire_security import WireKeys
 
 SESSION = "s"
+SECRET = "the wire secret of every test's cluster"
+KEYS = WireKeys.of([SECRET])
 
 
 def request(

@@ -22,6 +22,8 @@ from cluster.stall import StepClock
 from serve_app.engine_host import EngineHost, HostIdentity
 from serve_app.link import Heartbeat
 from serve_app.replay import forced_tokens
+from serve_app.wire_security import EngineAddress, WireKeys
+from tests.serve_app.builders import KEYS
 
 HEARTBEAT = Heartbeat(0.1, 0.5)
 EMBEDDING = torch.arange(8, dtype=torch.float32)
@@ -133,7 +135,8 @@ class FakeCore:
 class HostThread:
     """A real engine host over a fake core, on an event loop of its own thread.
 
-    `core_ready` is the core's ready message, for API servers that read it.
+    `core_ready` is the core's ready message, for API servers that read it; `keys` say which
+    switches it lets in.
     """
 
     def __init__(
@@ -142,19 +145,21 @@ class HostThread:
         *,
         core_ready: bytes | None = None,
         stall_timeout_s: float | None = None,
+        keys: WireKeys = KEYS,
         **core: Any,
     ) -> None:
-        self.clock = StepClock(stall_timeout_s)
+        self.clock, self._keys = StepClock(stall_timeout_s), keys
         self.engine_id = engine_id
         self._core_ready = core_ready or b"ready of " + engine_id.encode()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.core: FakeCore = self.call(lambda: FakeCore(**core))
-        self.host: EngineHost = self.call(self._make)
-        self.endpoint = self.host.endpoint
+        self.host: EngineHost
+        self.address: EngineAddress
+        self.host, self.address = self.call(self._make)
 
-    def _make(self) -> EngineHost:
+    def _make(self) -> tuple[EngineHost, EngineAddress]:
         identity = HostIdentity(
             engine_id=self.engine_id,
             node="node",
@@ -162,9 +167,8 @@ class HostThread:
             can_replay=True,
             core_ready=self._core_ready,
         )
-        host = EngineHost(self.core, identity, HEARTBEAT, self.clock)
-        host.start("127.0.0.1")
-        return host
+        host = EngineHost(self.core, identity, HEARTBEAT, self._keys.accepted, self.clock)
+        return host, host.start("127.0.0.1")
 
     def call(self, function: Callable[[], Any]) -> Any:
         """Run `function` on the host's loop and wait for its value."""

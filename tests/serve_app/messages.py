@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from vllm.v1.outputs import LogprobsLists
 
 from serve_app.wire import (
+    WIRE_VERSION,
     Abort,
     Bye,
+    Frames,
     Hello,
     Kind,
     Leaving,
@@ -20,9 +22,12 @@ from serve_app.wire import (
     RequestCodec,
     Result,
     Utility,
+    buffer_of,
     kind_of,
+    pack,
     unpack,
 )
+from tests.serve_app.builders import output, request, step
 
 # Values that survive msgpack unchanged: tuples become lists and NaN is not equal to itself.
 scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text() | st.binary()
@@ -42,7 +47,7 @@ BODIES = {
     Kind.ABORT: st.builds(Abort, st.lists(st.text())),
     Kind.UTILITY: st.builds(Utility, counts, st.text(), st.lists(values, max_size=4)),
     Kind.RESULT: st.builds(Result, counts, st.none() | st.text(), values),
-    Kind.LOAD: st.builds(Load, counts, counts, reals, counts),
+    Kind.LOAD: st.builds(Load, counts, counts, reals, counts, counts),
     Kind.LEAVING: st.builds(Leaving, st.text()),
     Kind.BYE: st.builds(Bye, st.booleans(), st.text()),
 }
@@ -68,3 +73,40 @@ def logprobs(positions: int, alternatives: int) -> LogprobsLists:
         -np.linspace(0, 9, math.prod(shape), dtype=np.float32).reshape(shape),
         np.arange(positions, dtype=np.int32),
     )
+
+
+VALID = [
+    RequestCodec().encode(request("r", stop=["x"], logprobs=2)),
+    OutputsCodec().encode(step(output("r", 1, 2, new_logprobs=logprobs(20, 5)))),
+    OutputsCodec().encode(step(output("r", 1, new_logprobs=logprobs(1, 2)))),
+    pack(Kind.HELLO, Hello(WIRE_VERSION, "switch")),
+    pack(Kind.ABORT, Abort(["r", "other"])),
+    pack(Kind.UTILITY, Utility(1, "add_lora", [["name", 7, "/path"]])),
+    pack(Kind.READY, Ready(1, "e", 2, "n", "f", True, 0.5, b"core")),
+    pack(Kind.RESULT, Result(1, None, {"a": [1, 2.5, "x"]})),
+    pack(Kind.LOAD, Load(1, 2, 0.5, 3)),
+    pack(Kind.LEAVING, Leaving("scaled down")),
+    pack(Kind.BYE, Bye(True, "its core is dead")),
+]
+
+
+@st.composite
+def damaged(draw: st.DrawFn, frames: Frames) -> list[bytes]:
+    """A message with bytes changed, frames cut short, left out, doubled, or in another order."""
+    found = [bytearray(buffer_of(frame)) for frame in frames]
+    for _ in range(draw(st.integers(0, 4))):
+        frame = draw(st.sampled_from(found[1:]))
+        if frame:
+            frame[draw(st.integers(0, len(frame) - 1))] = draw(st.integers(0, 255))
+    rest = [bytes(frame) for frame in found[1:]]
+    how = draw(st.sampled_from(["as it is", "cut", "less", "more", "shuffled"]))
+    index = draw(st.integers(0, len(rest) - 1))
+    if how == "cut":
+        rest[index] = rest[index][: draw(st.integers(0, len(rest[index])))]
+    elif how == "less":
+        del rest[index]
+    elif how == "more":
+        rest.insert(index, rest[index])
+    elif how == "shuffled":
+        rest = draw(st.permutations(rest))
+    return [bytes(found[0]), *rest]

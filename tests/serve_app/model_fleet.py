@@ -13,6 +13,7 @@ from serve_app import membership
 from serve_app.gateway import Shell
 from serve_app.model_app import ModelApp
 from tests.serve_app.asgi_call import AsgiCall
+from tests.serve_app.builders import KEYS
 from tests.serve_app.fake_core import HostThread
 from tests.waiting import eventually
 
@@ -61,7 +62,7 @@ class ModelFleet:
 
     def __init__(self) -> None:
         parsed = cluster_spec.parse(SPEC)
-        self.models = {model.name: ModelApp(parsed, model) for model in parsed.models}
+        self.models = {model.name: ModelApp(parsed, model, KEYS.own) for model in parsed.models}
         self.shell = Shell(self.models, max_body_bytes=1_000_000)
         self._hosts: dict[str, list[HostThread]] = {name: [] for name in self.models}
         self._names = 0
@@ -90,7 +91,7 @@ class ModelFleet:
 
     async def _announce(self, model: str) -> None:
         hosts = self._hosts[model]
-        membership.publish(model, {host.engine_id: host.endpoint for host in hosts})
+        membership.publish(model, {host.engine_id: host.address for host in hosts})
         switch = self.models[model].switch
         await eventually(lambda: switch.ready_engines() == len(hosts))
 

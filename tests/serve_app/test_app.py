@@ -11,7 +11,7 @@ from serve_app import app, examples
 from serve_app.app import application
 from serve_app.logs import LEAVE_HANDLERS_ENV
 from serve_app.membership import MODEL_KEY
-from serve_app.settings import HAPROXY_BINARY_ENV
+from serve_app.settings import HAPROXY_BINARY_ENV, WIRE_SECRET_ENV
 
 
 def example(name: str, *, gpu_build: bool = False) -> ClusterSpec:
@@ -205,6 +205,13 @@ def test_what_vllm_refuses_is_reported_before_anything_starts(tmp_path):
     file.write_text("models: [{name: demo, source: demo, engine: {max_model_length: 5}}]")
     with pytest.raises(SpecError, match=r"models\[0\].engine.max_model_length"):
         app.build({"spec": str(file)})
+
+
+@pytest.mark.usefixtures("_nothing_starts")
+def test_a_bad_wire_secret_is_reported_before_anything_starts(monkeypatch):
+    monkeypatch.setenv(WIRE_SECRET_ENV, "hunter2")
+    with pytest.raises(ValueError, match="secret 1 of 1 has 7 characters"):
+        app.build({"spec": examples.DEFAULT})
 
 
 @pytest.mark.parametrize(

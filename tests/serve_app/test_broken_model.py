@@ -9,6 +9,7 @@ import pytest
 from cluster import spec as cluster_spec
 from serve_app.errors import ModelFailedError
 from serve_app.model_app import ModelApp
+from tests.serve_app.builders import KEYS
 from tests.serve_app.fake_core import HostThread
 from tests.serve_app.model_fleet import core_ready
 from tests.waiting import eventually
@@ -23,10 +24,10 @@ def anyio_backend() -> str:
 
 async def test_a_model_that_cannot_be_built_says_so_at_once_and_for_good(tmp_path):
     spec = cluster_spec.parse({"models": [{"name": "broken", "source": str(tmp_path)}]})
-    model = ModelApp(spec, spec.models[0])
+    model = ModelApp(spec, spec.models[0], KEYS.own)
     await model.run()
     host = HostThread("e", core_ready=core_ready(2048))
-    model.switch.set_members({"e": host.endpoint})  # its engines may well run
+    model.switch.set_members({"e": host.address})  # its engines may well run
     await eventually(lambda: model.switch.ready_engines() == 1)
     for _ in range(2):  # the second comes after the switch has told that the engine is ready
         await asyncio.to_thread(model.switch.snapshot)

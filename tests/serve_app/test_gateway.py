@@ -11,6 +11,7 @@ from starlette.websockets import WebSocketDisconnect
 from cluster import spec as cluster_spec
 from serve_app.errors import RETRY_AFTER_S, ModelFailedError, NoEngineError
 from serve_app.model_app import ModelApp
+from tests.serve_app.builders import KEYS
 from tests.serve_app.stub_models import LIMIT, StubModel, ask, send, shell
 
 CHAT = "/v1/chat/completions"
@@ -134,7 +135,7 @@ def test_without_an_engine_a_request_waits_and_is_then_told_to_come_again():
                 "failover": {"hold_timeout_s": 0.05},
             }
         )
-        model = ModelApp(spec, spec.models[0])
+        model = ModelApp(spec, spec.models[0], KEYS.own)
         try:
             return await send(shell(model), "POST", CHAT, json={"model": "one"})
         finally:

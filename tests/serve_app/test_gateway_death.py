@@ -25,8 +25,9 @@ def host() -> Iterator[HostThread]:
 
 @pytest.fixture
 def gateway(host: HostThread) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "tests.serve_app.lonely_switch", host.endpoint]
-    process = subprocess.Popen(command)
+    address = host.address
+    lonely = [sys.executable, "-m", "tests.serve_app.lonely_switch"]
+    process = subprocess.Popen([*lonely, address.endpoint, address.public_key])
     yield process
     process.kill()
     process.wait()

@@ -15,10 +15,18 @@ from ray.serve.request_router import ReplicaID, RequestRouter, RunningReplica
 
 from serve_app import membership
 from serve_app.engine import Engine
-from serve_app.membership import ENDPOINT_KEY, MODEL_KEY, MembershipRouter, endpoints_of
+from serve_app.membership import (
+    ENDPOINT_KEY,
+    MODEL_KEY,
+    MembershipRouter,
+    addresses_of,
+    metadata_of,
+)
+from serve_app.wire_security import EngineAddress
 
 ENGINES = DeploymentID(name="Engine:demo", app_name="app")
-ONE, TWO = {"one": "tcp://1"}, {"one": "tcp://1", "two": "tcp://2"}
+ONE = {"one": EngineAddress("tcp://1", "key 1")}
+TWO = ONE | {"two": EngineAddress("tcp://2", "key 2")}
 
 
 @pytest.fixture(autouse=True)
@@ -64,9 +72,9 @@ def test_after_unsubscribing_nothing_is_heard_but_all_is_known():
 
 
 def test_what_is_known_does_not_change_with_the_publisher_s_dict():
-    heard, endpoints = [], dict(ONE)
-    membership.publish("demo", endpoints)
-    endpoints.clear()
+    heard, addresses = [], dict(ONE)
+    membership.publish("demo", addresses)
+    addresses.clear()
     membership.subscribe("demo", heard.append)
     assert heard == [ONE]
 
@@ -112,12 +120,13 @@ def test_serve_s_replicas_still_say_so_much(field):
 
 def test_replicas_that_have_not_said_where_they_listen_are_skipped():
     replicas = [
-        replica("one", **{ENDPOINT_KEY: "tcp://1"}),
+        replica("one", **metadata_of(ONE["one"])),
         replica("starting"),
+        replica("keyless", **{ENDPOINT_KEY: "tcp://2"}),
         replica("other", something="else"),
     ]
-    assert endpoints_of(replicas) == ONE
-    assert endpoints_of([]) == {}
+    assert addresses_of(replicas) == ONE
+    assert addresses_of([]) == {}
 
 
 def test_the_router_takes_no_copy_of_the_state_along():
@@ -150,7 +159,7 @@ def router() -> MembershipRouter:
 def test_the_router_publishes_every_set_that_serve_tells_it(router, serves_own):
     heard = []
     membership.subscribe("demo", heard.append)
-    replicas = [replica("one", **{ENDPOINT_KEY: "tcp://1"}), replica("starting")]
+    replicas = [replica("one", **metadata_of(ONE["one"])), replica("starting")]
     router.update_replicas(replicas)
     router.update_replicas([])
     assert heard == [ONE, {}]

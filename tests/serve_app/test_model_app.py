@@ -249,7 +249,8 @@ async def test_fleet_shows_what_runs_where(fleet):
     (engine,) = shown["engines"]
     assert set(engine) == {
         "id", "state", "node", "pid", "endpoint", "running", "waiting", "kv_use_frac",
+        "bad_messages_received", "bad_messages_sent",
     }  # fmt: skip
-    assert (engine["state"], engine["endpoint"]) == ("ready", host.endpoint)
+    assert (engine["state"], engine["endpoint"]) == ("ready", host.address.endpoint)
     let_go(host)
     await call.finish()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from tests.serve_app.builders import request
 from tests.serve_app.fake_core import HEARTBEAT, HostThread, continuation
 from tests.serve_app.lossy_path import LossyPath
-from tests.serve_app.switched import PROMPT, Fleet
+from tests.serve_app.switch_fleet import PROMPT, Fleet
 from tests.waiting import until
 
 FOUND_WITHIN_S = 4 * HEARTBEAT.timeout_s  # of which most is this machine's, not the heartbeat's
@@ -28,8 +29,9 @@ class Partitioned(Fleet):
     def __init__(self) -> None:
         super().__init__()
         self.hosts["a"] = HostThread("a", steps_allowed=5)
-        self.path = LossyPath(self.hosts["a"].endpoint)
-        self.hosts["a"].endpoint = self.path.endpoint
+        address = self.hosts["a"].address
+        self.path = LossyPath(address.endpoint)
+        self.hosts["a"].address = replace(address, endpoint=self.path.endpoint)
         self.announce()
         self.attach()
         self.front.add(request("r", max_tokens=20))

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any
 
 import pytest
-import zmq
 from vllm.v1.engine import FinishReason
 
 from cluster import stall
-from serve_app.wire import Hello, Kind, pack
+from serve_app.wire_security import EngineAddress, KeyPair
 from tests.serve_app.builders import request
 from tests.serve_app.fake_core import HostThread, continuation
-from tests.serve_app.switched import PROMPT, Fleet
+from tests.serve_app.switch_fleet import PROMPT, Fleet, with_a_stream
 from tests.waiting import until
-
-
-def with_a_stream(fleet: Fleet, *engine_ids: str, **core: Any) -> HostThread:
-    """Start engines that stand still after a stream's fifth token. Returns the one that has it."""
-    fleet.start(*engine_ids, steps_allowed=5, **core)
-    fleet.attach()
-    fleet.front.add(request("r", max_tokens=20))
-    fleet.front.read_until_tokens("r", 5)
-    return fleet.running()
 
 
 @pytest.fixture
@@ -255,28 +244,6 @@ def test_two_switches_share_an_engine_and_each_gets_its_own_tokens(fleet):
     second.front.close()
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        pytest.param([b"?", b"x"], id="unknown kind"),
-        pytest.param([b"A", b"\xc1"], id="no msgpack"),
-        pytest.param([b"A"], id="no body"),
-        pytest.param(pack(Kind.HELLO, Hello(99, "x")), id="another wire version"),
-        pytest.param([b"X", b"\x91\x91\xa1r"], id="abort before hello"),
-    ],
-)
-def test_a_malformed_peer_is_dropped_and_disturbs_nobody(fleet, message):
-    with_a_stream(fleet, "a")
-    stranger = zmq.Context.instance().socket(zmq.DEALER)
-    stranger.connect(fleet.hosts["a"].endpoint)
-    stranger.send_multipart(message)
-    host = fleet.hosts["a"]
-    host.call(lambda: host.core.allow(None))
-    fleet.front.read_until_finished("r")
-    assert fleet.front.tokens["r"] == continuation(PROMPT, 20)
-    stranger.close(linger=0)
-
-
 def test_the_snapshot_shows_engines_and_flights(fleet):
     with_a_stream(fleet, "a")
     until(lambda: fleet.switch.snapshot()["engines"][0]["running"] == 1)
@@ -288,10 +255,12 @@ def test_the_snapshot_shows_engines_and_flights(fleet):
             "state": "ready",
             "node": "node",
             "pid": os.getpid(),
-            "endpoint": fleet.hosts["a"].endpoint,
+            "endpoint": fleet.hosts["a"].address.endpoint,
             "running": 1,
             "waiting": 0,
             "kv_use_frac": 0.25,
+            "bad_messages_received": 0,
+            "bad_messages_sent": 0,
         }
     ]
 
@@ -309,7 +278,8 @@ def test_the_snapshot_counts_the_engines_that_were_lost_not_those_that_were_remo
 
 
 def test_an_unreachable_engine_is_tried_until_it_answers(fleet):
-    fleet.switch.set_members({"a": "tcp://127.0.0.1:9"})  # the discard port: nobody listens
+    nobody = EngineAddress("tcp://127.0.0.1:9", KeyPair.fresh().public.decode())  # the discard port
+    fleet.switch.set_members({"a": nobody})
     assert fleet.switch.snapshot()["engines"][0]["state"] == "connecting"
     fleet.start("a")
     fleet.attach()

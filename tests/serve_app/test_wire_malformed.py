@@ -11,18 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from vllm.v1.engine import EngineCoreOutputs, EngineCoreRequest
 
-from serve_app.wire import (
-    Kind,
-    OutputsCodec,
-    Ready,
-    RequestCodec,
-    Utility,
-    WireError,
-    kind_of,
-    pack,
-)
-from tests.serve_app.builders import output, request, step
-from tests.serve_app.messages import STRUCTS, decode, logprobs, values
+from serve_app import wire
+from serve_app.wire import Kind, OutputsCodec, WireError, kind_of
+from tests.serve_app.builders import output, step
+from tests.serve_app.messages import STRUCTS, VALID, damaged, decode, logprobs, values
 
 NOT_HURRIED = settings(deadline=None)
 
@@ -111,21 +103,20 @@ def test_arbitrary_frames_are_decoded_or_refused(frames):
     survives(frames)
 
 
-VALID = [
-    RequestCodec().encode(request("r", stop=["x"], logprobs=2)),
-    OutputsCodec().encode(step(output("r", 1, 2, new_logprobs=logprobs(20, 5)))),
-    OutputsCodec().encode(step(output("r", 1, new_logprobs=logprobs(1, 2)))),
-    pack(Kind.UTILITY, Utility(1, "add_lora", [["name", 7, "/path"]])),
-    pack(Kind.READY, Ready(1, "e", 2, "n", "f", True, 0.5, b"core")),
-]
-
-
 @settings(NOT_HURRIED, max_examples=300)
-@given(st.sampled_from(VALID), st.data())
-def test_damaged_messages_are_decoded_or_refused(frames, data):
-    damaged = [bytearray(frame) for frame in frames]
-    for _ in range(data.draw(st.integers(1, 4))):
-        frame = data.draw(st.sampled_from(damaged[1:]))
-        if frame:
-            frame[data.draw(st.integers(0, len(frame) - 1))] = data.draw(st.integers(0, 255))
-    survives(damaged)
+@given(st.sampled_from(VALID).flatmap(damaged))
+def test_damaged_messages_are_decoded_or_refused(frames):
+    survives(frames)
+
+
+def test_valid_messages_of_every_kind_are_damaged_here():
+    assert {kind_of(frames) for frames in VALID} == set(Kind)
+    for frames in VALID:
+        survives(frames)
+
+
+def test_a_frame_that_is_too_large_is_refused_before_it_is_read(monkeypatch):
+    monkeypatch.setattr(wire, "MAX_FRAME_BYTES", 100)
+    assert kind_of([b"H", bytes(100)]) is Kind.HELLO
+    with pytest.raises(WireError, match="a frame has 101 bytes, at most 100 are allowed"):
+        kind_of([b"H", b"", bytes(101)])
