@@ -57,7 +57,7 @@ class Flight:
 
     def advance(self, event: FlightEvent) -> None:
         """Go on in `cluster.lifecycle`'s table."""
-        self.state = FLIGHT[self.state, event]
+        self.state = FLIGHT[self.state][event]
 
     def start_attempt(
         self, attempt_id: str, engine_id: ReplicaId, kind: ResumeKind, now_s: float

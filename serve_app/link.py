@@ -16,8 +16,9 @@ from typing import Any
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from cluster.lifecycle import ENGINE, EngineEvent, EngineState
 from serve_app.reactor import Reactor
-from serve_app.wire import WIRE_VERSION, Frames, Hello, Kind, Ready, pack
+from serve_app.wire import WIRE_VERSION, Frames, Hello, Kind, Ready, WireError, pack
 from serve_app.wire_security import (
     LOST_EVENTS,
     EngineAddress,
@@ -55,7 +56,6 @@ class Heartbeat:
 class Link:
     """`engine_id` at `address`; `ready` once the host said so, `retry_at_s` while it is down.
 
-    `listed`: Serve says the engine exists. `host_leaves`: its host says it will soon not.
     `refusal`: why the last handshake failed, if it did. `bad_messages`: from the host, so far.
     """
 
@@ -70,10 +70,10 @@ class Link:
         on_lost: Callable[[Link], None],
     ) -> None:
         self.engine_id, self.address = engine_id, address
+        self.state = EngineState.CONNECTING
         self.ready: Ready | None = None
-        self.listed, self.host_leaves = True, False
         self.life = 0  # counts connections
-        self.retry_at_s: float | None = 0.0
+        self.retry_at_s = 0.0
         self.refusal: str | None = None
         self.bad_messages = 0
         self._reactor, self._keys, self._heartbeat = reactor, keys, heartbeat
@@ -81,10 +81,19 @@ class Link:
         self._socket: zmq.Socket[bytes] | None = None
         self._monitor: zmq.Socket[bytes] | None = None
 
+    def advance(self, event: EngineEvent) -> EngineState:
+        """Go on in `cluster.lifecycle`'s table, and return where that leads.
+
+        Raises WireError where the host says what it may not say now.
+        """
+        following = ENGINE.get(self.state, {})
+        if event not in following:
+            raise WireError(f"{event.value} from an engine that is {self.state.value}")
+        self.state = following[event]
+        return self.state
+
     def connect(self, switch_id: str) -> None:
         """Open a new connection and say hello."""
-        self.retry_at_s = None
-        self.host_leaves = False
         self.life += 1
         socket = self._reactor.context.socket(zmq.DEALER)
         socket.setsockopt(zmq.IDENTITY, uuid.uuid4().bytes)

@@ -21,13 +21,14 @@ from typing import Any
 from vllm.v1.engine import EngineCoreOutputs, EngineCoreRequest
 
 from cluster.failover import FailoverLimits, LossCause
+from cluster.lifecycle import ENGINE, EngineEvent, EngineState
 from cluster.routing import Router
 from cluster.types import ReplicaId
 from serve_app.failures import Failure
 from serve_app.front_port import FrontAddresses, FrontPort
 from serve_app.link import Heartbeat, Link
 from serve_app.reactor import Reactor
-from serve_app.switch_core import Engine, SwitchCore
+from serve_app.switch_core import SwitchCore
 from serve_app.wire import (
     WIRE_VERSION,
     Abort,
@@ -141,7 +142,8 @@ class Switch:
     def _on_tick(self, now_s: float) -> None:
         self._core.tick(now_s)
         for link in self._links.values():
-            if link.retry_at_s is not None and now_s >= link.retry_at_s:
+            if link.state is EngineState.DOWN and now_s >= link.retry_at_s:
+                link.advance(EngineEvent.RETRIED)
                 link.connect(self._id)
         if now_s >= self._next_stats_s:
             self._next_stats_s = now_s + STATS_EVERY_S
@@ -159,9 +161,9 @@ class Switch:
     def _apply_members(self, members: Mapping[str, EngineAddress]) -> None:
         for link in list(self._links.values()):
             address = members.get(link.engine_id)
-            link.listed = address is not None
-            moved_house = link.listed and address != link.address
-            if moved_house or (link.ready is None and not link.listed):
+            event = EngineEvent.UNLISTED if address is None else EngineEvent.LISTED
+            moved_house = address is not None and address != link.address
+            if link.advance(event) is EngineState.GONE or moved_house:
                 self._remove(link)
             else:
                 self._update_leaving(link)
@@ -178,8 +180,7 @@ class Switch:
             link.connect(self._id)
 
     def _update_leaving(self, link: Link) -> None:
-        """Serve no longer lists an engine that it removes, while its host still finishes work."""
-        leaving = link.host_leaves or not link.listed
+        leaving = link.state.takes_nothing_new
         self._core.engine_leaving(ReplicaId(link.engine_id), leaving, time.monotonic())
 
     def _remove(self, link: Link) -> None:
@@ -195,11 +196,14 @@ class Switch:
         self._drop(link, LossCause.DISCONNECTED)
 
     def _drop(self, link: Link, cause: LossCause) -> None:
-        """Give up this connection; try again later, while Serve lists the engine."""
+        """Give up this connection, if it is not yet; try again later, while Serve lists the
+        engine."""
+        if EngineEvent.LOST not in ENGINE.get(link.state, {}):
+            return
         link.close()
         link.retry_at_s = time.monotonic() + link.retry_after_s
-        if not link.listed:
-            self._links.pop(link.engine_id, None)
+        if link.advance(EngineEvent.LOST) is EngineState.GONE:
+            del self._links[link.engine_id]
         self._core.engine_lost(ReplicaId(link.engine_id), cause, time.monotonic())
 
     def _drop_life(self, link: Link, life: int) -> None:
@@ -225,7 +229,7 @@ class Switch:
         elif kind is Kind.READY:
             self._on_ready(link, unpack(frames, Ready))
         elif kind is Kind.LEAVING:
-            link.host_leaves = True
+            link.advance(EngineEvent.LEAVES)
             logger.info("engine %s leaves: %s", engine_id, unpack(frames, Leaving).reason)
             self._update_leaving(link)
         elif kind is Kind.BYE:
@@ -236,6 +240,7 @@ class Switch:
     def _on_ready(self, link: Link, ready: Ready) -> None:
         if ready.version != WIRE_VERSION:
             raise WireError(f"wire version {ready.version}, this switch speaks {WIRE_VERSION}")
+        link.advance(EngineEvent.READY)
         link.ready, link.refusal = ready, None
         endpoint = link.address.endpoint
         logger.info("engine %s ready at %s (pid %d)", link.engine_id, endpoint, ready.pid)
@@ -322,7 +327,7 @@ class Switch:
         load = engine.load if engine else Load(0, 0, 0.0, 0)
         return {
             "id": link.engine_id,
-            "state": _state(link, engine),
+            "state": _shown(link),
             "node": ready.node if ready else None,
             "pid": ready.pid if ready else None,
             "endpoint": link.address.endpoint,
@@ -334,8 +339,8 @@ class Switch:
         }
 
 
-def _state(link: Link, engine: Engine | None) -> str:
+def _shown(link: Link) -> str:
     """An engine's state as `GET /fleet` names it; `refused` where the keys do not fit."""
-    if engine is None:
+    if not link.state.is_up:
         return "connecting" if link.refusal is None else "refused"
-    return "leaving" if engine.leaving else "ready"
+    return "leaving" if link.state.takes_nothing_new else "ready"
