@@ -178,6 +178,7 @@ class KeptStream:
     def dropped(self) -> None:
         """It is kept no more."""
         self._is_dropped = True
+        self.log = EventLog()
         if self._timer is not None:
             self._timer.cancel()
         self._end_reader()
