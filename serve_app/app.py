@@ -91,9 +91,6 @@ def application(spec: ClusterSpec) -> Any:
         num_replicas=spec.gateway.replicas,
         max_ongoing_requests=spec.gateway.max_ongoing_requests,
         graceful_shutdown_timeout_s=GATEWAY_SHUTDOWN_S,
-        request_router_config=RequestRouterConfig(
-            request_router_class="serve_app.peers:PeerRouter"
-        ),
         ray_actor_options={
             "num_cpus": spec.gateway.cpus,
             "runtime_env": {"env_vars": _ONE_LOOP | _GATEWAY_ENV | spec.gateway.env},

@@ -226,8 +226,8 @@ class Gateway:
         if all(failures):
             raise RuntimeError("; ".join(str(failure) for failure in failures))
 
-    async def read_stream(self, last: EventId, number: int | None, owner: str) -> Part | None:
-        """For another gateway's client, see `serve_app.peers`; `owner` is for Serve's router."""
+    async def read_stream(self, last: EventId, number: int | None) -> Part | None:
+        """For another gateway's client, see `serve_app.peers`."""
         return await read_for_peer(self._streams, last, number)
 
     def _spawn(self, work: Any) -> None:

@@ -1,50 +1,75 @@
 """A stream that another gateway keeps, read through Ray Serve's own handle.
 
 The one thing that tokens pass through Serve for: a client that lost its connection may come back
-through any gateway. Its gateway asks the stream's, part by part, so that a slow client holds
-nothing up but its own stream. Between two parts the stream counts as left, and is kept as long.
+through any gateway. Its gateway then asks all others for the stream, part by part: Serve lets no
+ingress deployment choose the replica of a call behind HAProxy, but it can call every one, and all
+but the stream's own answer at once. Parts are large and seldom, since each costs a call per gateway.
+Between two parts the stream counts as left, and is kept as long.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from ray.exceptions import RayError
-from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
-from ray.serve.request_router import LocalityMixin, PendingRequest, RequestRouter, RunningReplica
 from starlette.types import Message
 
-from serve_app.kept_streams import KeptStreams, StreamLostError
+from serve_app.kept_streams import READ_BYTES, KeptStreams, StreamLostError
 from serve_app.sse_events import EventId
 
 logger = logging.getLogger("tokenfleet.gateway")
 
-OWNER_KEY = "owner"
-CANDIDATES = 2
+PART_EVERY_S = 0.1
+"""A client that has caught up gets its events in parts so far apart."""
+
+PART_WITHIN_S = 5.0
+"""How long the stream's gateway waits for an event before it answers that there is none yet."""
+
+ANSWER_WITHIN_S = 15.0
+"""How long a call may take in all: a gateway that hangs must not hold up the others' streams."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What a stream's gateway answers. The first brings no body, but who the reader is now."""
+    """What a stream's gateway answers. The first has no events, but says who the reader is now."""
 
     reader: int
     start: Message
     body: bytes
+    complete: bool
 
 
 PeerRead = Callable[[EventId, int | None], Awaitable[Part | None]]
 """Read a stream that another gateway keeps: from behind an event as a new reader (None), or on as
-the reader it already is. None where that cannot be."""
+the reader it already is. None where no gateway keeps it, or another reader took over."""
+
+
+def peer_read(gateways: Callable[[], DeploymentHandle]) -> PeerRead:
+    """Over the handle of all gateways, which have `read_stream`."""
+
+    async def read(last: EventId, number: int | None) -> Part | None:
+        call = gateways().broadcast("read_stream", last, number)
+        try:
+            answers = await call.results_async(timeout_s=ANSWER_WITHIN_S, return_exceptions=True)
+        except TimeoutError:
+            logger.warning("a gateway did not answer within %g s", ANSWER_WITHIN_S)
+            return None
+        for error in answers:
+            if isinstance(
+                error, Exception
+            ):  # of a gateway that dies, which takes its streams along
+                logger.warning("a gateway could not be asked for a stream: %s", error)
+        return next((part for part in answers if isinstance(part, Part)), None)
+
+    return read
 
 
 async def read_for_peer(streams: KeptStreams, last: EventId, number: int | None) -> Part | None:
-    """The stream's gateway's side of `PeerRead`."""
+    """The asked gateway's side of `PeerRead`."""
     stream = streams.find(last.token)
     if stream is None:
         return None
@@ -53,18 +78,22 @@ async def read_for_peer(streams: KeptStreams, last: EventId, number: int | None)
         return None
     with reader:
         if number is None:
-            return Part(reader.number, stream.start, b"")
+            return Part(reader.number, stream.start, b"", complete=False)
         try:
-            return Part(reader.number, {}, await reader.read())
+            body = await asyncio.wait_for(reader.read(), PART_WITHIN_S)
+        except TimeoutError:
+            return Part(reader.number, {}, b"", complete=False)
         except StreamLostError:
             return None
+        return Part(reader.number, {}, body, complete=not body)
 
 
 class PeerReader(AbstractContextManager["PeerReader"]):
-    """This gateway's side, as a reader of the stream."""
+    """The asking gateway's side, as a reader of the stream."""
 
     def __init__(self, read: PeerRead, last: EventId, first: Part) -> None:
         self._read, self._last, self._number = read, last, first.reader
+        self._caught_up = False
         self.start = first.start
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -74,48 +103,17 @@ class PeerReader(AbstractContextManager["PeerReader"]):
     @classmethod
     async def open(cls, read: PeerRead, last: EventId) -> PeerReader | None:
         """None where the stream, or its gateway, is gone."""
-        first = await _answer(read, last, None)
+        first = await read(last, None)
         return None if first is None else cls(read, last, first)
 
     async def read(self) -> bytes:
         """As `kept_streams.Reader.read`."""
-        part = await _answer(self._read, self._last, self._number)
-        if part is None:
-            raise StreamLostError
-        return part.body
-
-
-async def _answer(read: PeerRead, last: EventId, number: int | None) -> Part | None:
-    try:
-        return await read(last, number)
-    except (RayError, RayServeException) as error:
-        logger.warning("gateway %s, which keeps a stream, did not answer: %s", last.owner, error)
-        return None
-
-
-class PeerRouter(LocalityMixin, RequestRouter):
-    """A call that names its replica goes there; any other as it would by default, to the less busy
-    of two. Where the named one is gone, any other says that it does not keep the stream."""
-
-    async def choose_replicas(
-        self,
-        candidate_replicas: list[RunningReplica],
-        pending_request: PendingRequest | None = None,
-    ) -> list[list[RunningReplica]]:
-        owner = None if pending_request is None else pending_request.kwargs.get(OWNER_KEY)
-        named = [r for r in candidate_replicas if r.replica_id.unique_id == owner]
-        if named:
-            return [named]
-        near = self.apply_locality_routing(pending_request=pending_request)
-        replicas = [self.curr_replicas[replica_id] for replica_id in near]
-        return [random.sample(replicas, min(CANDIDATES, len(replicas)))]
-
-
-def peer_read(gateways: Callable[[], DeploymentHandle]) -> PeerRead:
-    """Over Serve's handle of all gateways, whose replicas have `read_stream`."""
-
-    async def read(last: EventId, number: int | None) -> Part | None:
-        call = gateways().read_stream
-        return await call.remote(last=last, number=number, **{OWNER_KEY: last.owner})
-
-    return read
+        while True:
+            if self._caught_up:
+                await asyncio.sleep(PART_EVERY_S)
+            part = await self._read(self._last, self._number)
+            if part is None:
+                raise StreamLostError
+            self._caught_up = len(part.body) < READ_BYTES // 2
+            if part.body or part.complete:
+                return part.body

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from dataclasses import dataclass
 
 import pytest
 from ray import cloudpickle
 from ray.exceptions import RayActorError
-from ray.serve._private.common import DeploymentID
-from ray.serve.exceptions import RayServeException
-from ray.serve.request_router import PendingRequest, ReplicaID, RequestRouter
+from ray.serve.handle import DeploymentBroadcastResponse, DeploymentHandle
 
 from serve_app.gateway import Gateway
 from serve_app.kept_streams import KeptStreams
-from serve_app.peers import OWNER_KEY, Part, PeerRouter, read_for_peer
+from serve_app.peers import Part, peer_read, read_for_peer
 from serve_app.resumable import Resumable
 from serve_app.sse_events import EventId
 from tests.serve_app.streaming_app import RESUMABLE, Connection, StreamingModel, resume
@@ -25,20 +22,17 @@ from tests.waiting import DEADLINE_S, eventually
 
 
 class TwoGateways:
-    """The first runs the model and keeps its streams; the second asks it, `failing` with that."""
+    """The first runs the model and keeps its streams; the second asks it."""
 
     def __init__(self, model: StreamingModel, window_s: float = DEADLINE_S) -> None:
         self.kept = KeptStreams("one", 1_000_000, window_s)
         self.first = shell(model, resumable=Resumable(self.kept, no_peer))
         other = KeptStreams("two", 1_000_000, window_s)
         self.second = shell(model, resumable=Resumable(other, self._read))
-        self.failing: Exception | None = None
         self.asked: list[str] = []
 
     async def _read(self, last: EventId, number: int | None) -> Part | None:
         self.asked.append(last.owner)
-        if self.failing is not None:
-            raise self.failing
         part = await read_for_peer(self.kept, last, number)
         return cloudpickle.loads(cloudpickle.dumps(part))
 
@@ -95,18 +89,6 @@ def test_a_client_that_leaves_the_other_gateway_is_waited_for_as_any():
     run(leave())
 
 
-@pytest.mark.parametrize("error", [RayActorError(), RayServeException("it stops")])
-def test_a_gateway_that_is_gone_has_taken_its_streams_along(error):
-    async def ask() -> None:
-        gateways = TwoGateways(StreamingModel(EVENTS))
-        first = Connection(gateways.first, RESUMABLE, most=60)
-        await first.task
-        gateways.failing = error
-        assert (await finished(resume(gateways.second, first.events[-1][0]))).status == 410
-
-    run(ask())
-
-
 def test_a_gateway_that_dies_meanwhile_cuts_the_stream():
     async def ask() -> None:
         gateways = TwoGateways(StreamingModel(EVENTS, until_left=True))
@@ -114,7 +96,6 @@ def test_a_gateway_that_dies_meanwhile_cuts_the_stream():
         await first.task
         rest = resume(gateways.second, first.events[-1][0])
         await eventually(lambda: rest.events)
-        gateways.failing = RayActorError()
         gateways.kept.close()
         await finished(rest)
         assert (rest.status, rest.complete) == (200, False)
@@ -122,53 +103,68 @@ def test_a_gateway_that_dies_meanwhile_cuts_the_stream():
     run(ask())
 
 
-GATEWAYS = DeploymentID(name="Gateway", app_name="app")
+class Handle:
+    """Serve's handle of gateways that answer so."""
+
+    def __init__(self, *answers: object) -> None:
+        self.answers = answers
+        self.called: list[tuple[object, ...]] = []
+
+    def broadcast(self, *call: object) -> Handle:
+        self.called.append(call)
+        return self
+
+    async def results_async(self, *, timeout_s: float, return_exceptions: bool) -> list[object]:
+        assert return_exceptions
+        if self.answers == (TimeoutError,):
+            raise TimeoutError
+        return list(self.answers)
 
 
-@dataclass(frozen=True)
-class Replica:
-    """The part of Serve's `RunningReplica` that is read; making one takes a cluster."""
-
-    replica_id: ReplicaID
+LAST = EventId("one", "Zm9vYmFyYmF6cXV4MTIzNA", 3)
+PART = Part(1, {}, b"data: 1\n\n", complete=False)
 
 
-REPLICAS = [Replica(ReplicaID(unique_id=name, deployment_id=GATEWAYS)) for name in "abc"]
+@pytest.mark.parametrize(
+    ("answers", "part"),
+    [
+        pytest.param([None, PART, None], PART, id="one keeps it"),
+        pytest.param([RayActorError(), PART], PART, id="another one dies"),
+        pytest.param([None, RayActorError()], None, id="its own died"),
+        pytest.param([None], None, id="nobody keeps it"),
+        pytest.param([TimeoutError], None, id="somebody hangs"),
+    ],
+)
+def test_all_gateways_are_asked(answers, part):
+    handle = Handle(*answers)
+    assert asyncio.run(peer_read(lambda: handle)(LAST, 1)) == part
+    assert handle.called == [("read_stream", LAST, 1)]
 
 
-@pytest.fixture
-def router(monkeypatch) -> PeerRouter:
-    """A router that knows REPLICAS."""
-    known = {replica.replica_id: replica for replica in REPLICAS}
-    monkeypatch.setattr(PeerRouter, "curr_replicas", known)
-    monkeypatch.setattr(PeerRouter, "apply_locality_routing", lambda self, pending_request: known)
-    return PeerRouter.__new__(PeerRouter)
+def test_serve_s_handle_can_still_call_every_replica():
+    call = inspect.signature(DeploymentHandle.broadcast).parameters
+    assert list(call)[:2] == ["self", "method_name"], "Ray changed DeploymentHandle.broadcast"
+    fetch = inspect.signature(DeploymentBroadcastResponse.results_async).parameters
+    assert {"timeout_s", "return_exceptions"} <= set(fetch), "Ray changed its results_async"
 
 
-def chosen(router: PeerRouter, **kwargs: str) -> list[Replica]:
-    async def choose() -> list[list[Replica]]:
-        pending = PendingRequest(args=[], kwargs=kwargs, metadata=None)
-        return await router.choose_replicas(REPLICAS, pending)
-
-    (replicas,) = asyncio.run(choose())
-    return replicas
+def test_the_gateway_takes_that_call():
+    assert list(inspect.signature(Gateway.read_stream).parameters) == ["self", "last", "number"]
 
 
-def test_a_call_goes_to_the_replica_it_names(router):
-    assert [chosen(router, **{OWNER_KEY: name}) for name in "abc"] == [[r] for r in REPLICAS]
+def test_a_gateway_waits_for_an_event_only_so_long(monkeypatch):
+    monkeypatch.setattr("serve_app.peers.PART_WITHIN_S", NOBODY_S)
 
+    async def wait() -> None:
+        gateways = TwoGateways(StreamingModel(EVENTS, until_left=True))
+        first = Connection(gateways.first, RESUMABLE, most=60)
+        await first.task
+        rest = resume(gateways.second, first.events[-1][0])
+        await eventually(lambda: rest.events)
+        asked = len(gateways.asked)
+        await eventually(lambda: len(gateways.asked) >= asked + 3)
+        assert not rest.task.done()
+        gateways.kept.close()
+        await finished(rest)
 
-@pytest.mark.parametrize("kwargs", [{}, {OWNER_KEY: "gone"}])
-def test_any_other_call_goes_to_one_of_two(router, kwargs):
-    drawn = [chosen(router, **kwargs) for _ in range(200)]
-    assert {len(set(two)) for two in drawn} == {2}
-    assert {replica for two in drawn for replica in two} == set(REPLICAS)
-
-
-def test_the_router_overrides_what_serve_calls():
-    theirs = inspect.signature(RequestRouter.choose_replicas).parameters
-    assert list(inspect.signature(PeerRouter.choose_replicas).parameters) == list(theirs)
-
-
-def test_the_gateway_takes_the_call_that_the_router_reads():
-    parameters = list(inspect.signature(Gateway.read_stream).parameters)
-    assert parameters == ["self", "last", "number", OWNER_KEY]
+    run(wait())
