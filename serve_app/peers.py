@@ -1,10 +1,10 @@
 """A stream that another gateway keeps, read through Ray Serve's own handle.
 
 The one thing that tokens pass through Serve for: a client that lost its connection may come back
-through any gateway. Its gateway then asks all others for the stream, part by part: Serve lets no
-ingress deployment choose the replica of a call behind HAProxy, but it can call every one, and all
-but the stream's own answer at once. Parts are large and seldom, since each costs a call per gateway.
-Between two parts the stream counts as left, and is kept as long.
+through any gateway. Its gateway then asks all gateways for the stream, part by part: behind
+HAProxy, Serve lets nobody choose which replica of an ingress deployment a call goes to, but it can
+call every one, and all but the stream's own answer at once. Each part costs a call per gateway, so
+they are few and large. Between two parts the stream counts as left, and is kept as long.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 from starlette.types import Message
 
@@ -52,20 +53,28 @@ def peer_read(gateways: Callable[[], DeploymentHandle]) -> PeerRead:
     """Over the handle of all gateways, which have `read_stream`."""
 
     async def read(last: EventId, number: int | None) -> Part | None:
-        call = gateways().broadcast("read_stream", last, number)
         try:
-            answers = await call.results_async(timeout_s=ANSWER_WITHIN_S, return_exceptions=True)
+            answers = await _ask_all(gateways(), last, number)
         except TimeoutError:
             logger.warning("a gateway did not answer within %g s", ANSWER_WITHIN_S)
             return None
         for error in answers:
-            if isinstance(
-                error, Exception
-            ):  # of a gateway that dies, which takes its streams along
+            if isinstance(error, Exception):  # that gateway dies, and its streams with it
                 logger.warning("a gateway could not be asked for a stream: %s", error)
         return next((part for part in answers if isinstance(part, Part)), None)
 
     return read
+
+
+async def _ask_all(gateways: DeploymentHandle, last: EventId, number: int | None) -> list[object]:
+    """One answer, or exception, per gateway."""
+    try:
+        call = gateways.broadcast("read_stream", last, number)
+        return await call.results_async(timeout_s=ANSWER_WITHIN_S, return_exceptions=True)
+    except DeploymentUnavailableError:
+        # Serve has not yet told this process which gateways there are; a plain call waits for that.
+        await gateways.read_stream.remote(last, number)
+        return await _ask_all(gateways, last, number)
 
 
 async def read_for_peer(streams: KeptStreams, last: EventId, number: int | None) -> Part | None:

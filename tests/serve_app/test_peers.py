@@ -8,6 +8,7 @@ import inspect
 import pytest
 from ray import cloudpickle
 from ray.exceptions import RayActorError
+from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentBroadcastResponse, DeploymentHandle
 
 from serve_app.gateway import Gateway
@@ -104,10 +105,10 @@ def test_a_gateway_that_dies_meanwhile_cuts_the_stream():
 
 
 class Handle:
-    """Serve's handle of gateways that answer so."""
+    """Serve's handle of gateways that answer so; `unknown` to it until one was called."""
 
-    def __init__(self, *answers: object) -> None:
-        self.answers = answers
+    def __init__(self, *answers: object, unknown: bool = False) -> None:
+        self.answers, self._unknown = answers, unknown
         self.called: list[tuple[object, ...]] = []
 
     def broadcast(self, *call: object) -> Handle:
@@ -118,7 +119,16 @@ class Handle:
         assert return_exceptions
         if self.answers == (TimeoutError,):
             raise TimeoutError
+        if self._unknown:
+            raise DeploymentUnavailableError(None)
         return list(self.answers)
+
+    @property
+    def read_stream(self) -> Handle:
+        return self
+
+    async def remote(self, *call: object) -> None:
+        self._unknown = False
 
 
 LAST = EventId("one", "Zm9vYmFyYmF6cXV4MTIzNA", 3)
@@ -139,6 +149,10 @@ def test_all_gateways_are_asked(answers, part):
     handle = Handle(*answers)
     assert asyncio.run(peer_read(lambda: handle)(LAST, 1)) == part
     assert handle.called == [("read_stream", LAST, 1)]
+
+
+def test_a_handle_that_does_not_know_the_gateways_yet_gets_to_know_them():
+    assert asyncio.run(peer_read(lambda: Handle(PART, unknown=True))(LAST, 1)) == PART
 
 
 def test_serve_s_handle_can_still_call_every_replica():
