@@ -113,10 +113,10 @@ def test_a_second_reader_takes_over():
             waits = asyncio.ensure_future(first.read())
             await asyncio.sleep(0)
             with reader_of(stream) as second:
-                await stream.append([b"one"])
                 with pytest.raises(StreamLostError):
                     await waits
                 assert first.lost.done()
+                await stream.append([b"one"])
                 assert b"one" in await second.read()
 
     run(take_over())
@@ -160,6 +160,22 @@ def test_the_window_does_not_run_while_somebody_reads():
         assert kept.abandoned == ["left", "read"]
 
     run(wait())
+
+
+def test_a_reader_that_was_replaced_leaves_nothing_when_it_goes():
+    async def replace() -> None:
+        kept = Kept(window_s=SOON_S)
+        stream, left = kept.open("read"), kept.open("left")
+        with reader_of(stream):
+            second = reader_of(stream)
+            second.__enter__()
+        await eventually(lambda: not kept.keeps(left))
+        await asyncio.sleep(2 * SOON_S)  # nothing is to happen
+        assert kept.keeps(stream)
+        second.__exit__(None, None, None)
+        await eventually(lambda: not kept.keeps(stream))
+
+    run(replace())
 
 
 def test_the_window_begins_again_at_the_end():

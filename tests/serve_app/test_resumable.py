@@ -112,6 +112,14 @@ def test_a_length_is_not_said_where_ids_change_it():
     run(read())
 
 
+def test_what_follows_the_last_event_is_not_held_back():
+    async def read() -> None:
+        answer = await finished(Connection(shell(StreamingModel([b"data: cut off"])), RESUMABLE))
+        assert answer.body.endswith(b".0\ndata: cut off")
+
+    run(read())
+
+
 chunkings = st.lists(st.integers(1, 30), max_size=20)
 events = st.lists(
     st.tuples(
