@@ -28,7 +28,11 @@ logger = logging.getLogger("tokenfleet.gateway")
 RESUMABLE_HEADER = b"x-tokenfleet-resumable"
 LAST_EVENT_ID_HEADER = b"last-event-id"
 
-_resumes = Counter("tokenfleet_stream_resumes", "Clients that came back, by outcome.", ["outcome"])
+_resumes = Counter(
+    "tokenfleet_stream_resumes",
+    "Clients that came back: to a stream kept here, at a peer, gone.",
+    ["kept"],
+)
 
 
 def asks_for_ids(scope: Scope) -> bool:
@@ -95,8 +99,9 @@ class Resumable:
             StreamGoneError: the stream is not kept, or not from that event on.
         """
         last = EventId.parse(event_id)
-        reader = await self._reader(last)
-        _resumes.labels("gone" if reader is None else "resumed").inc()
+        is_here = last.owner == self._streams.owner
+        reader = self._reader(last) if is_here else await PeerReader.open(self._peer_read, last)
+        _resumes.labels("gone" if reader is None else "here" if is_here else "peer").inc()
         if reader is None:
             raise StreamGoneError(
                 "the stream of this Last-Event-ID cannot be resumed: it is kept no more "
@@ -109,9 +114,7 @@ class Resumable:
         finally:
             left.cancel()
 
-    async def _reader(self, last: EventId) -> StreamReader | None:
-        if last.owner != self._streams.owner:
-            return await PeerReader.open(self._peer_read, last)
+    def _reader(self, last: EventId) -> StreamReader | None:
         stream = self._streams.find(last.token)
         return None if stream is None else stream.claim(last.number + 1)
 

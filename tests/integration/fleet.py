@@ -77,10 +77,10 @@ class Fleet:
     http: httpx2.Client
 
     @classmethod
-    def start(cls, folder: Path) -> "Fleet":
-        """Start the cluster of SPEC; its files go to `folder`."""
+    def start(cls, folder: Path, spec: str = SPEC) -> "Fleet":
+        """Start a cluster; its files go to `folder`."""
         path, log, port = folder / "spec.yaml", folder / "launch.log", free_port()
-        path.write_text(SPEC)
+        path.write_text(spec)
         http = httpx2.Client(
             base_url=f"http://127.0.0.1:{port}", timeout=ANSWER_WITHIN_S, trust_env=False
         )
