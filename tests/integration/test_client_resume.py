@@ -7,6 +7,7 @@ from typing import Any
 
 import psutil
 import pytest
+from httpx2 import RemoteProtocolError
 
 from tests.integration.fleet import RESUME_WINDOW_S, Fleet
 from tests.integration.kinds import CHAT, LONG, PLAIN
@@ -83,6 +84,20 @@ def test_a_stream_that_is_cut_again_and_again_is_the_undisturbed_one(
         assert client.events[-1:] != [b"data: [DONE]\n\n"], "over before it was cut"
     client.read()
     assert client.text == undisturbed(two_engines, path, body)
+
+
+def test_the_latest_connection_takes_over(two_engines: Fleet) -> None:
+    path, body = ENDLESS
+    call = two_engines.http.stream("POST", path, json=body, headers=RESUMABLE)
+    with call as response:
+        received = response.iter_raw()
+        next(received)
+        later = Client(two_engines, path, body, [response.headers["x-tokenfleet-stream"]])
+        later.read(1000)
+        with pytest.raises(RemoteProtocolError):  # cut in mid-stream, not ended
+            list(received)
+    later.read()
+    assert later.text == undisturbed(two_engines, path, body)
 
 
 def test_its_engine_may_die_while_the_client_is_away(two_engines: Fleet) -> None:
