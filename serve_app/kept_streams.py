@@ -137,7 +137,7 @@ class KeptStream:
         for event in events:
             self._streams.grow(self.log.append(event))
         allowed_bytes = READ_BYTES if self._streams.make_room() else 0
-        self._wake()
+        self.wake()
         while self._is_read and self.log.unread_bytes > allowed_bytes:
             await self.changed()
 
@@ -145,7 +145,7 @@ class KeptStream:
         """The last event was appended."""
         self.ended = True
         self._streams.ended(self)
-        self._wake()
+        self.wake()
         if not self._is_read:
             self._keep_for_window()
 
@@ -155,7 +155,7 @@ class KeptStream:
         if self._is_dropped or not self.log.seek(position):
             return None
         self._end_reader()
-        self._wake()
+        self.wake()
         self._readers += 1
         self._reader = Reader(self, self._readers)
         return self._reader
@@ -172,7 +172,7 @@ class KeptStream:
 
     def left(self) -> None:
         """The reader is away, maybe for good."""
-        self._wake()
+        self.wake()
         self._keep_for_window()
 
     def dropped(self) -> None:
@@ -182,16 +182,12 @@ class KeptStream:
         if self._timer is not None:
             self._timer.cancel()
         self._end_reader()
-        self._wake()
+        self.wake()
         self._abandon()
 
     async def changed(self) -> None:
         """Wait for an event, the end, or the reader's progress."""
         await self._changed.wait()
-
-    def read_on(self) -> None:
-        """The reader has taken something."""
-        self._wake()
 
     @property
     def _is_read(self) -> bool:
@@ -201,7 +197,8 @@ class KeptStream:
         if self._reader is not None:
             self._reader.lose()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Tell who waits in `changed`."""
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -251,7 +248,7 @@ class Reader:
         """
         while not self.lost.done():
             if events := self._stream.log.take(READ_BYTES):
-                self._stream.read_on()
+                self._stream.wake()
                 name = self._stream.name
                 return b"".join(b"id: %b.%d\n%b" % (name.encode(), n, e) for n, e in events)
             if self._stream.ended:
