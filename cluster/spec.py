@@ -207,6 +207,20 @@ class GatewaySpec(_Spec):
         "answers to a request counted; more get 503. Default 32768: four answers to each of the "
         "requests above, and a bound on what one client can ask for by `n`.",
     )
+    resume_window_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="Seconds that a resumable stream is kept, and goes on being generated, after "
+        "its client was lost, and kept after its end. Default 60: a phone that changes networks is "
+        "back by then, and an engine works no longer than that for a client that is not.",
+    )
+    resume_buffer_mb: float = Field(
+        default=256.0,
+        gt=0,
+        description="Memory in MB (10^6 bytes) for the events of resumable streams, per gateway "
+        "replica; beyond it the oldest are dropped. Default 256: a chunk takes about 350 bytes, so "
+        "what one replica carries, 10,000 tokens/s, fills 210 MB in the default window.",
+    )
     env: dict[EnvName, EnvValue] = Field(
         default={}, description="Environment variables of the gateway processes. Default none."
     )

@@ -4,6 +4,8 @@ GatewayError
 ├── UnknownModelError      404  the caller's fault
 ├── ModelNeededError       400  the caller's fault
 ├── BodyTooLargeError      413  the caller's fault
+├── BadEventIdError        400  the caller's fault
+├── StreamGoneError        410  a lost stream that is kept no more
 ├── NoEngineError          503  ours; says when to try again
 └── ModelFailedError       500  ours; the model's API server could not be built
 """
@@ -51,6 +53,18 @@ class BodyTooLargeError(GatewayError):
     """The request body is over `gateway.max_body_mb`."""
 
     status, error_type = 413, "RequestEntityTooLarge"
+
+
+class BadEventIdError(GatewayError):
+    """`Last-Event-ID` is no id that a gateway gives."""
+
+    status, error_type, param = 400, "BadRequestError", "Last-Event-ID"
+
+
+class StreamGoneError(GatewayError):
+    """The stream that a client wants to resume is not kept, or not from that event on."""
+
+    status, error_type, param = 410, "GoneError", "Last-Event-ID"
 
 
 class ModelFailedError(GatewayError):

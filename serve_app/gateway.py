@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from prometheus_client import REGISTRY
@@ -38,9 +38,13 @@ from serve_app.errors import (
     ModelNeededError,
     UnknownModelError,
 )
+from serve_app.kept_streams import KeptStreams
 from serve_app.logs import configure_logging
 from serve_app.metrics import metrics_text
 from serve_app.model_app import ModelApp
+from serve_app.peers import Part, peer_read, read_for_peer
+from serve_app.resumable import Resumable, asks_for_ids, last_event_id
+from serve_app.sse_events import EventId
 
 logger = logging.getLogger("tokenfleet.gateway")
 
@@ -52,9 +56,12 @@ MODEL_FREE_PATHS = frozenset({"/version", "/ping"})
 class Shell:
     """The ASGI app: own routes, else the model's app."""
 
-    def __init__(self, models: dict[str, ModelApp], max_body_bytes: int) -> None:
+    def __init__(
+        self, models: dict[str, ModelApp], max_body_bytes: int, resumable: Resumable
+    ) -> None:
         self._models = models
         self._max_body_bytes = max_body_bytes
+        self._resumable = resumable
         self._routes: dict[str, Callable[[], Awaitable[Response]]] = {
             "/health": self._health,
             "/ready": self._ready,
@@ -72,13 +79,20 @@ class Shell:
             await (await own())(scope, receive, send)
             return
         try:
-            app, receive = await self._pick(scope, receive)
+            await self._answer(scope, receive, send)
         except ClientGoneError:
             return
         except GatewayError as error:
             await _refusal(error)(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises GatewayError, before anything was sent."""
+        if (event_id := last_event_id(scope)) is not None:
+            await self._resumable.resume(event_id, receive, send)
             return
-        await run_app(app, scope, receive, _with_retry_after(send))
+        app, receive = await self._pick(scope, receive)
+        run = self._resumable.answer if asks_for_ids(scope) else run_app
+        await run(app, scope, receive, _with_retry_after(send))
 
     def _own_route(self, scope: Scope) -> Callable[[], Awaitable[Response]] | None:
         if scope.get("method") not in ("GET", "HEAD"):
@@ -191,7 +205,10 @@ class Gateway:
         parsed = cluster_spec.parse(spec)
         keys = (await asyncio.to_thread(wire_secret.keys)).own
         self._models = {model.name: ModelApp(parsed, model, keys) for model in parsed.models}
-        self._shell = Shell(self._models, round(parsed.gateway.max_body_mb * BYTES_PER_MB))
+        self._streams = _kept_streams(parsed.gateway)
+        self._resumable = Resumable(self._streams, peer_read(_gateways))
+        max_body_bytes = round(parsed.gateway.max_body_mb * BYTES_PER_MB)
+        self._shell = Shell(self._models, max_body_bytes, self._resumable)
         self._tasks: set[asyncio.Task[Any]] = set()
         for model in self._models.values():
             self._spawn(model.run())
@@ -210,6 +227,10 @@ class Gateway:
         if all(failures):
             raise RuntimeError("; ".join(str(failure) for failure in failures))
 
+    async def read_stream(self, last: EventId, number: int | None) -> Part | None:
+        """For another gateway's client, see `serve_app.peers`."""
+        return await read_for_peer(self._streams, last, number)
+
     def _spawn(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
@@ -219,8 +240,25 @@ class Gateway:
         """Serve awaits this when it removes the replica."""
         for task in getattr(self, "_tasks", ()):
             task.cancel()
+        if hasattr(self, "_resumable"):
+            self._resumable.close()
         for model in getattr(self, "_models", {}).values():
             await model.close()
+
+
+def _kept_streams(gateway: cluster_spec.GatewaySpec) -> KeptStreams:
+    return KeptStreams(
+        owner=serve.get_replica_context().replica_id.unique_id,
+        limit_bytes=round(gateway.resume_buffer_mb * BYTES_PER_MB),
+        window_s=gateway.resume_window_s,
+    )
+
+
+@cache  # made when first needed: a handle costs a subscription
+def _gateways() -> DeploymentHandle:
+    """All replicas of the deployment that this process is one of."""
+    context = serve.get_replica_context()
+    return serve.get_deployment_handle(context.deployment, context.app_name)
 
 
 async def _wake(handle: DeploymentHandle) -> None:

@@ -21,6 +21,8 @@ STOPPED_WITHIN_S = 90.0
 ANSWER_WITHIN_S = 300.0
 STALLED_AFTER_S = 20.0  # longer than any test has an engine stand still that is to go on
 
+RESUME_WINDOW_S = 5.0  # a few seconds, in which a test's client comes back at once
+
 # Each engine's KV cache is 128 MiB instead of the demo's 1 GiB: that is 32,000 tokens of its model,
 # and a fixed size spares it the warm-up. No free whitespace: untrained weights would choose it for
 # ever where a JSON grammar allows it.
@@ -46,7 +48,7 @@ models:
     source: demo
     engine: {{runner: pooling, convert: embed, max_model_len: 1024}}
     resources: {{cpus: 0.2}}
-gateway: {{cpus: 0.2, max_body_mb: 0.2}}
+gateway: {{cpus: 0.2, max_body_mb: 0.2, resume_window_s: {RESUME_WINDOW_S}}}
 failover: {{hold_timeout_s: {ANSWER_WITHIN_S}, stall_timeout_s: {STALLED_AFTER_S}}}
 """
 
@@ -75,10 +77,10 @@ class Fleet:
     http: httpx2.Client
 
     @classmethod
-    def start(cls, folder: Path) -> "Fleet":
-        """Start the cluster of SPEC; its files go to `folder`."""
+    def start(cls, folder: Path, spec: str = SPEC) -> "Fleet":
+        """Start a cluster; its files go to `folder`."""
         path, log, port = folder / "spec.yaml", folder / "launch.log", free_port()
-        path.write_text(SPEC)
+        path.write_text(spec)
         http = httpx2.Client(
             base_url=f"http://127.0.0.1:{port}", timeout=ANSWER_WITHIN_S, trust_env=False
         )

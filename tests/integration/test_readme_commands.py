@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 from tests import readme
 from tests.integration.fleet import Fleet
@@ -24,8 +25,18 @@ def test_its_kill_moves_its_stream(two_engines: Fleet) -> None:
     assert _text(streamed) == _text(undisturbed)
 
 
-def _printed(commands: str) -> bytes:
-    return subprocess.run(["bash", "-ec", commands], check=True, stdout=subprocess.PIPE).stdout
+def test_its_stream_is_resumed(two_engines: Fleet, tmp_path: Path) -> None:
+    commands = _at(two_engines, readme.block("bash", holding="Last-Event-ID"))
+    plain, _, _ = commands.partition(" |\n")
+    undisturbed = _printed(plain.replace("-H 'x-tokenfleet-resumable: true'", ""))
+    streamed = _printed(commands, tmp_path)
+    assert (tmp_path / "begun").read_bytes().count(b"\nid: ") == 19
+    assert _text(streamed) == _text(undisturbed)
+
+
+def _printed(commands: str, folder: Path | None = None) -> bytes:
+    command = ["bash", "-ec", commands]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=folder).stdout
 
 
 def _at(fleet: Fleet, commands: str) -> str:
@@ -33,6 +44,7 @@ def _at(fleet: Fleet, commands: str) -> str:
 
 
 def _text(stream: bytes) -> str:
-    events = [line.removeprefix("data: ") for line in stream.decode().splitlines() if line]
+    lines = [line for line in stream.decode().splitlines() if line.startswith("data: ")]
+    events = [line.removeprefix("data: ") for line in lines]
     assert events.pop() == "[DONE]"
     return "".join(json.loads(event)["choices"][0]["text"] for event in events)

@@ -11,10 +11,13 @@ from vllm.v1.engine import EngineCoreReadyResponse
 from cluster import spec as cluster_spec
 from serve_app import membership
 from serve_app.gateway import Shell
+from serve_app.kept_streams import KeptStreams
 from serve_app.model_app import ModelApp
+from serve_app.resumable import Resumable
 from tests.serve_app.asgi_call import AsgiCall
 from tests.serve_app.builders import KEYS
 from tests.serve_app.fake_core import HostThread
+from tests.serve_app.stub_models import no_peer
 from tests.waiting import eventually
 
 CHAT = "/v1/chat/completions"
@@ -63,7 +66,8 @@ class ModelFleet:
     def __init__(self) -> None:
         parsed = cluster_spec.parse(SPEC)
         self.models = {model.name: ModelApp(parsed, model, KEYS.own) for model in parsed.models}
-        self.shell = Shell(self.models, max_body_bytes=1_000_000)
+        resumable = Resumable(KeptStreams("here", 1_000_000, BUILD_DEADLINE_S), no_peer)
+        self.shell = Shell(self.models, 1_000_000, resumable)
         self._hosts: dict[str, list[HostThread]] = {name: [] for name in self.models}
         self._names = 0
         self._tasks = [asyncio.ensure_future(model.run()) for model in self.models.values()]

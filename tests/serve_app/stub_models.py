@@ -16,6 +16,9 @@ from starlette.websockets import WebSocket
 
 from serve_app.errors import GatewayError
 from serve_app.gateway import Shell
+from serve_app.kept_streams import KeptStreams
+from serve_app.resumable import Resumable
+from serve_app.sse_events import EventId
 from tests.waiting import DEADLINE_S
 
 LIMIT = 1000  # bytes of a body
@@ -84,8 +87,13 @@ class StubModel:
         await socket.close()
 
 
-def shell(*models: Any) -> Shell:
-    return Shell({model.name: model for model in models}, LIMIT)
+async def no_peer(last: EventId, number: int | None) -> None:
+    """A gateway that is the only one."""
+
+
+def shell(*models: Any, resumable: Resumable | None = None) -> Shell:
+    resumable = resumable or Resumable(KeptStreams("here", 1_000_000, DEADLINE_S), no_peer)
+    return Shell({model.name: model for model in models}, LIMIT, resumable)
 
 
 async def send(app: Shell, method: str, path: str, **request: Any) -> httpx.Response:
