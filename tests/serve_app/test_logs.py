@@ -23,7 +23,7 @@ def serves_log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     target = logging.Handler()
     target.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
     handler = MemoryHandler(1, target=target)
-    for name, value in logs.LEAVE_HANDLERS_ENV.items():
+    for name, value in (logs.LEAVE_HANDLERS_ENV | {"VLLM_LOGGING_LEVEL": "INFO"}).items():
         monkeypatch.setenv(name, value)
     serve, ours = logging.getLogger("ray.serve"), logging.getLogger("tokenfleet")
     vllms = logging.getLogger("vllm")

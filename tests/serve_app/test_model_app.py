@@ -244,7 +244,7 @@ async def test_fleet_shows_what_runs_where(fleet):
     shown = await fleet_of_demo()
     while shown["engines"][0]["running"] != 1:  # until the engine's next load report
         shown = await fleet_of_demo()
-    assert set(shown) == {"name", "engines", "flights"}
+    assert set(shown) == {"name", "deployment", "engines", "flights", "losses"}
     assert (shown["name"], shown["flights"]["active"]) == ("demo", 1)
     (engine,) = shown["engines"]
     assert set(engine) == {
