@@ -1,0 +1,58 @@
+"""The arguments of `tokenfleet chaos`. Imports nothing that may be missing."""
+
+import argparse
+from pathlib import Path
+
+from loadtest.chaos.plan import Fault
+
+DEFAULT_SPEC = "spec-chaos.yaml"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """For the command's parser."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--spec", default=DEFAULT_SPEC, help="of the cluster that is started")
+    where.add_argument("--url", help="a running cluster instead, as http://host:port; no faults "
+                       "unless --faults names some, and then it must run on this machine")  # fmt: skip
+    parser.add_argument("--model", help="which one is asked; default: the first")
+    parser.add_argument("--engines", type=_count, help="to start; default: the spec's")
+    parser.add_argument("--gateways", type=_count, help="to start; default: the spec's")
+    parser.add_argument("--duration", type=_seconds, default=120.0, help="seconds; default 120")
+    parser.add_argument("--kill-every", type=_seconds, default=10.0, metavar="SECONDS",
+                        help="between faults, at least; default 10")  # fmt: skip
+    parser.add_argument("--faults", type=_faults, metavar="KIND,...",
+                        help=f"default: all, which are {', '.join(Fault)}")  # fmt: skip
+    parser.add_argument("--streams", type=_count, default=8, help="requests at once; default 8")
+    parser.add_argument("--tokens", type=_range, default=(300, 3600), metavar="LEAST-MOST",
+                        help="lengths of the answers; default 300-3600")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of the faults and the load; default 0")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="raw events as JSON lines")
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text} must be above 0")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
+    return value
+
+
+def _range(text: str) -> tuple[int, int]:
+    least, _, most = text.partition("-")
+    bounds = int(least), int(most or least)
+    if not 1 < bounds[0] <= bounds[1]:
+        raise argparse.ArgumentTypeError(f"{text} must be LEAST-MOST, both above 1")
+    return bounds
+
+
+def _faults(text: str) -> tuple[Fault, ...]:
+    names = [name for name in text.split(",") if name]
+    if unknown := [name for name in names if name not in set(Fault)]:
+        raise argparse.ArgumentTypeError(f"no {unknown[0]!r}; there are {', '.join(Fault)}")
+    return tuple(Fault(name) for name in names)
