@@ -1,7 +1,7 @@
 """The `tokenfleet` command.
 
-Exit status: 0 done, 1 for a chaos test that did not pass, 2 for a wrong command line or a wrong spec
-(every violation on stderr).
+Exit status: 0 done, 1 for a chaos test that did not pass, 2 for a wrong command line or a wrong
+spec (every violation on stderr).
 """
 
 import argparse

@@ -18,7 +18,7 @@ from loadtest.chaos import own, report
 from loadtest.chaos.kinds import KINDS, spread
 from loadtest.chaos.plan import BY_SERVE, ON_ENGINES, TAKES_GATEWAYS, Fault
 from loadtest.chaos.records import Row, RunRow, row_file
-from loadtest.chaos.run import Load, Subject, Test
+from loadtest.chaos.run import ChaosTest, Load, Subject
 from loadtest.chaos.truth import SetUpError
 from loadtest.chaos.watch import Watch
 from loadtest.client import Endpoint
@@ -83,13 +83,14 @@ async def _on_own(args: argparse.Namespace, emit: Emit) -> None:
             gateways=gateways,
             deploy=cluster.deploy,
         )
-        end = await Test(subject, load, emit, _say).run()
+        end = await ChaosTest(subject, load, emit, _say).run()
     left = ["processes that outlived the cluster"] if cluster.left_something else []
     emit(replace(end, orphans=[*end.orphans, *left]))
 
 
 def _sized(spec: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    """The spec with the model that is asked first, and as many engines and gateways as asked for."""
+    """The spec with the model that is asked first, and with as many engines and gateways as asked
+    for. Raises WrongInputError."""
     models = spec["models"]
     first = next((m for m in models if args.model in (None, m["name"])), None)
     if first is None:
@@ -128,7 +129,7 @@ async def _on_running(args: argparse.Namespace, emit: Emit) -> None:
         gateways=gateways,
         deploy=_no_deploy,
     )
-    emit(await Test(subject, load, emit, _say).run())
+    emit(await ChaosTest(subject, load, emit, _say).run())
 
 
 async def _no_deploy(fault: Fault) -> str:
@@ -140,17 +141,13 @@ def _checked(
 ) -> tuple[Fault, ...]:
     """The faults to choose from; None means all that can be done. Raises WrongInputError for one
     that cannot."""
-    reasons = {
-        fault: reason for fault in Fault if (reason := _impossible(fault, engines, gateways))
-    }
+    reasons = {fault: _impossible(fault, engines, gateways) for fault in Fault}
     if not serve:
-        reasons |= dict.fromkeys(
-            BY_SERVE, "only on a cluster that was started for it, without --url"
-        )
+        reasons |= dict.fromkeys(BY_SERVE, "only on a cluster started for it, without --url")
     for fault in faults or ():
-        if fault in reasons:
+        if reasons[fault] is not None:
             raise WrongInputError(f"--faults {fault}: {reasons[fault]}")
-    return tuple(fault for fault in faults or Fault if fault not in reasons)
+    return tuple(fault for fault in faults or Fault if reasons[fault] is None)
 
 
 def _impossible(fault: Fault, engines: int, gateways: int) -> str | None:

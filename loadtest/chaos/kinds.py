@@ -77,7 +77,9 @@ class Kind:
         """The same with an answer of `tokens` tokens; unchanged where a grammar decides."""
         if self.has_grammar:
             return self
-        lengths = {key: tokens for key in ("max_tokens", "min_tokens") if key in self.body}
+        lengths: dict[str, Any] = {
+            key: tokens for key in ("max_tokens", "min_tokens") if key in self.body
+        }
         return replace(self, body={**self.body, **lengths})
 
 

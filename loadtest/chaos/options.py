@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from loadtest.chaos.plan import Fault
 
@@ -12,8 +13,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """For the command's parser."""
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--spec", default=DEFAULT_SPEC, help="of the cluster that is started")
-    where.add_argument("--url", help="a running cluster instead, as http://host:port; no faults "
-                       "unless --faults names some, and then it must run on this machine")  # fmt: skip
+    where.add_argument(
+        "--url",
+        type=_url,
+        help="a running cluster instead, as http://host:port; no faults unless --faults names "
+        "some, and then it must run on this machine",
+    )
     parser.add_argument("--model", help="which one is asked; default: the first")
     parser.add_argument("--engines", type=_count, help="to start; default: the spec's")
     parser.add_argument("--gateways", type=_count, help="to start; default: the spec's")
@@ -27,6 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="lengths of the answers; default 300-3600")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the faults and the load; default 0")
     parser.add_argument("--out", type=Path, metavar="FILE", help="raw events as JSON lines")
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not http://host:port")
+    return text
 
 
 def _seconds(text: str) -> float:

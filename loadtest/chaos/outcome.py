@@ -1,7 +1,7 @@
 """What came of one request: its answer or why there is none, and when its chunks came."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +13,7 @@ from loadtest.sse import SSEParser
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """Exactly one of `answer` and `error` is set. Instants are monotonic seconds.
+    """Exactly one of `answer` and `error` gets set. Instants are monotonic seconds.
 
     `cut`: the transport or the ingress ended it, as opposed to an error that the fleet answered.
     """
@@ -38,16 +38,18 @@ class _BadReplyError(Exception):
 
 def outcome_of(kind: Kind, reply: RawReply, ended_s: float) -> Outcome:
     """Reads a reply; whatever is wrong with it becomes the outcome's `error`."""
-    about = {"kind": kind.name, "began_s": reply.t0_s, "ended_s": ended_s}
+    outcome = Outcome(kind=kind.name, began_s=reply.t0_s, ended_s=ended_s)
     if reply.failure or reply.status != 200:
         error = reply.failure or f"http {reply.status}: {body_message(reply)}"
-        return Outcome(**about, error=error, cut=reply.failure is not None or reply.status >= 502)
+        return replace(outcome, error=error, cut=reply.failure is not None or reply.status >= 502)
     try:
         parts, chunk_at_s = _chunks(reply) if kind.stream else ([_whole(reply)], [])
         answer = folded(parts)
-    except (_BadReplyError, LookupError, TypeError, ValueError) as error:
-        return Outcome(**about, error=f"{type(error).__name__}: {error}")
-    return Outcome(**about, answer=answer, chunk_at_s=tuple(chunk_at_s))
+    except _BadReplyError as error:
+        return replace(outcome, error=str(error))
+    except (LookupError, TypeError, ValueError) as error:
+        return replace(outcome, error=f"not an answer: {type(error).__name__}: {error}")
+    return replace(outcome, answer=answer, chunk_at_s=tuple(chunk_at_s))
 
 
 def _whole(reply: RawReply) -> dict[str, Any]:

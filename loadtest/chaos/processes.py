@@ -15,7 +15,10 @@ Rss = Mapping[tuple[Role, int], int]
 
 
 def processes_of(host_pid: int) -> dict[str, list[psutil.Process]]:
-    """An engine's processes by kind: `host`, `EngineCore`, `Worker`. Raises psutil.NoSuchProcess."""
+    """An engine's processes by kind: `host`, `EngineCore`, `Worker`.
+
+    Raises psutil.NoSuchProcess.
+    """
     host = psutil.Process(host_pid)
     found: dict[str, list[psutil.Process]] = {"host": [host], **{kind: [] for kind in KINDS}}
     for child in host.children(recursive=True):

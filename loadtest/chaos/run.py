@@ -56,7 +56,7 @@ class Subject:
     deploy: Deploy
 
 
-class Test:
+class ChaosTest:
     """One chaos test; `emit` gets its rows as they come, `say` its progress."""
 
     def __init__(

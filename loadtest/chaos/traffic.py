@@ -1,4 +1,4 @@
-"""Steady mixed load: so many requests at once, for as long as it lasts, each held against the truth.
+"""Steady mixed load: so many requests at once, for as long as it lasts.
 
 A request has a connection of its own: one that is kept alive may be closed by the ingress, when it
 reloads, in the moment that the next request is written to it, which says nothing about the fleet.
