@@ -1,21 +1,44 @@
-"""Deploys one spec after the other to the Serve that runs here: `python -m serve_app.redeploy`.
+"""Deploys one spec after the other to a Serve that runs on this machine.
 
-Reads the path of a spec from each line of standard input and answers each with a line, once Serve
-has taken it: `deployed`, or `refused: ` and why. Serve then does what the change asks for: fewer
-engines are drained, more are started, changed ones are replaced one after the other. Ends with its
-input. The environment must be that of the cluster's own processes (see `serve_app.launch`).
+    python -m serve_app.launch --app serve_app.redeploy:build …     starts it
+    python -m serve_app.redeploy                                    deploys to it
+
+The second reads the path of a spec from each line of standard input and answers each with a line,
+once Serve has taken it: `deployed`, or `refused: ` and why. Serve then does what the change asks
+for: fewer engines are drained, more are started, changed ones are replaced one after the other. It
+ends with its input. Its environment must be that of the cluster's own processes.
 """
 
+import hashlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray import serve
 
 from cluster.spec import SpecError, load, resolve_devices
-from serve_app import settings
-from serve_app.app import application
+from serve_app import app, settings
 from serve_app.ingress import SERVE_NAMESPACE
+
+
+def build(args: dict[str, str]) -> Any:
+    """`serve_app:build`, of which the replicas stay that a later spec does not change."""
+    return pinned(app.build(args))
+
+
+def pinned(application: Any) -> Any:
+    """The application, each deployment's version derived from its replicas' arguments.
+
+    Serve takes every imperative deploy for a new version, replaces all replicas, and has no public
+    option to say otherwise.
+    """
+    gateway = application._bound_deployment
+    engines = [engine._bound_deployment for engine in gateway.init_kwargs.values()]
+    for deployment in (gateway, *engines):
+        arguments = repr(deployment.init_args).encode()
+        deployment._version = hashlib.sha256(arguments).hexdigest()[:16]
+    return application
 
 
 def main() -> int:
@@ -30,7 +53,8 @@ def _answer(path: Path) -> str:
         spec = resolve_devices(load(path), gpu_build=settings.gpu_build())
     except SpecError as error:
         return f"refused: {' '.join(str(error).split())}"
-    serve.run_many([serve.RunTarget(application(spec))], wait_for_applications_running=False)
+    target = serve.RunTarget(pinned(app.application(spec)))
+    serve.run_many([target], wait_for_applications_running=False)
     return "deployed"
 
 

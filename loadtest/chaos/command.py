@@ -73,7 +73,9 @@ async def _on_own(args: argparse.Namespace, emit: Emit) -> None:
     load = _load(args, _checked(args.faults, engines, gateways))
     emit(_run_row(args, load))
     _say(f"starting {engines} engines and {gateways} gateways")
-    async with own.running(spec, deploys=bool(set(load.faults) & set(BY_SERVE))) as cluster:
+    deploys = bool(set(load.faults) & set(BY_SERVE))
+    log = args.out and args.out.with_suffix(".log")
+    async with own.running(spec, deploys=deploys, log=log) as cluster:
         _say(f"ready: http://{cluster.endpoint.host}:{cluster.endpoint.port}")
         subject = Subject(
             endpoint=cluster.endpoint,

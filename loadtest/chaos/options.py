@@ -28,10 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--faults", type=_faults, metavar="KIND,...",
                         help=f"default: all, which are {', '.join(Fault)}")  # fmt: skip
     parser.add_argument("--streams", type=_count, default=8, help="requests at once; default 8")
-    parser.add_argument("--tokens", type=_range, default=(300, 3600), metavar="LEAST-MOST",
-                        help="lengths of the answers; default 300-3600")  # fmt: skip
+    parser.add_argument("--tokens", type=_range, default=(300, 2000), metavar="LEAST-MOST",
+                        help="lengths of the answers; default 300-2000")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the faults and the load; default 0")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="raw events as JSON lines")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="raw events as JSON lines; the cluster's log goes beside it",
+    )
 
 
 def _url(text: str) -> str:

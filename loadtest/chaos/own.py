@@ -10,6 +10,7 @@ from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import yaml
@@ -19,6 +20,7 @@ from loadtest.chaos.plan import Fault
 from loadtest.client import Endpoint
 
 STOP_WITHIN_S = 180.0
+LOG = "serve.log"
 NOTHING_LEFT = "no process left"  # what the launcher says when it is so
 # Ray kills workers when the machine is short of memory: here only the test kills.
 ENVIRONMENT = {"RAY_memory_monitor_refresh_ms": "0"}
@@ -39,8 +41,9 @@ class Launcher:
 
     @classmethod
     async def start(cls, spec: Path, port: int) -> "Launcher":
-        command = ("-m", "serve_app.launch", "--spec", str(spec), "--port", str(port))
-        return cls(await _python(*command, env=os.environ | ENVIRONMENT))
+        command = ("-m", "serve_app.launch", "--app", "serve_app.redeploy:build")
+        where = ("--spec", str(spec), "--port", str(port))
+        return cls(await _python(*command, *where, env=os.environ | ENVIRONMENT))
 
     async def _read(self) -> None:
         async for line in _lines(self._process):
@@ -138,7 +141,7 @@ class OwnCluster:
         return path
 
     @asynccontextmanager
-    async def _started(self, *, deploys: bool) -> AsyncIterator["OwnCluster"]:
+    async def started(self, *, deploys: bool, log: Path | None) -> AsyncIterator["OwnCluster"]:
         launcher = await Launcher.start(self._write(), self.endpoint.port)
         try:
             await launcher.ready()
@@ -148,17 +151,21 @@ class OwnCluster:
         finally:
             if self._deployer is not None:
                 await self._deployer.stop()
+            if log is not None:
+                copyfile(launcher.folder / LOG, log)
             self.left_something = not await launcher.stop()
 
 
 @asynccontextmanager
-async def running(spec: Mapping[str, Any], *, deploys: bool) -> AsyncIterator[OwnCluster]:
+async def running(
+    spec: Mapping[str, Any], *, deploys: bool, log: Path | None
+) -> AsyncIterator[OwnCluster]:
     """A ready cluster of a resolved spec; after it, `left_something` tells. Raises StartError.
 
-    `deploys`: other specs are to follow.
+    `deploys`: other specs are to follow. `log`: where its log is copied to, before it is gone.
     """
     with tempfile.TemporaryDirectory(prefix="tokenfleet-chaos-") as folder:
-        async with OwnCluster(spec, Path(folder))._started(deploys=deploys) as cluster:
+        async with OwnCluster(spec, Path(folder)).started(deploys=deploys, log=log) as cluster:
             yield cluster
 
 
