@@ -34,8 +34,8 @@ class Truth:
 
 async def taken(ask: Ask, kinds: Sequence[Kind], at_once: int) -> Truth:
     """The truth of `kinds`, and of a stop string made from the plain completion, if that is among
-    them. Raises SetUpError."""
-    answers = await _answers(ask, kinds, at_once)
+    them: first of all at once, then of `at_once` at a time. Raises SetUpError."""
+    answers = await _answers(ask, kinds, len(kinds))
     plain = next((kind for kind in kinds if kind.name == PLAIN.name), None)
     if plain is not None:
         text = answers[plain.name].choices[0].text
