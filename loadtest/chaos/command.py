@@ -15,7 +15,7 @@ from typing import Any
 
 from loadtest.bench.servers import ServerError, resolved_spec, served_model
 from loadtest.chaos import own, report
-from loadtest.chaos.kinds import KINDS, spread
+from loadtest.chaos.kinds import spread
 from loadtest.chaos.plan import BY_SERVE, ON_ENGINES, TAKES_GATEWAYS, Fault
 from loadtest.chaos.records import Row, RunRow, row_file
 from loadtest.chaos.run import ChaosTest, Load, Subject
@@ -162,7 +162,7 @@ def _impossible(fault: Fault, engines: int, gateways: int) -> str | None:
 
 def _load(args: argparse.Namespace, faults: tuple[Fault, ...]) -> Load:
     return Load(
-        kinds=tuple(spread(KINDS, *args.tokens)),
+        kinds=tuple(spread(args.kinds, *args.tokens)),
         streams=args.streams,
         faults=faults,
         duration_s=args.duration,
@@ -176,6 +176,7 @@ def _run_row(args: argparse.Namespace, load: Load) -> RunRow:
         "url": args.url,
         "spec": None if args.url else args.spec,
         "faults": [str(fault) for fault in load.faults],
+        "kinds": [kind.name for kind in load.kinds],
         "tokens": list(args.tokens),
         **{name: getattr(load, name) for name in ("streams", "duration_s", "kill_every_s", "seed")},
     }

@@ -1,12 +1,15 @@
 """The arguments of `tokenfleet chaos`. Imports nothing that may be missing."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from loadtest.chaos.kinds import KINDS, Kind
 from loadtest.chaos.plan import Fault
 
 DEFAULT_SPEC = "spec-chaos.yaml"
+KIND_NAMES = [kind.name for kind in KINDS]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="between faults, at least; default 10")  # fmt: skip
     parser.add_argument("--faults", type=_faults, metavar="KIND,...",
                         help=f"default: all, which are {', '.join(Fault)}")  # fmt: skip
+    parser.add_argument("--kinds", type=_kinds, default=KINDS, metavar="NAME,...",
+                        help=f"of requests; default: all: {', '.join(KIND_NAMES)}")  # fmt: skip
     parser.add_argument("--streams", type=_count, default=8, help="requests at once; default 8")
     parser.add_argument("--tokens", type=_range, default=(300, 2000), metavar="LEAST-MOST",
                         help="lengths of the answers; default 300-2000")  # fmt: skip
@@ -69,7 +74,16 @@ def _range(text: str) -> tuple[int, int]:
 
 
 def _faults(text: str) -> tuple[Fault, ...]:
-    names = [name for name in text.split(",") if name]
-    if unknown := [name for name in names if name not in set(Fault)]:
-        raise argparse.ArgumentTypeError(f"no {unknown[0]!r}; there are {', '.join(Fault)}")
-    return tuple(Fault(name) for name in names)
+    return tuple(Fault(name) for name in _names(text, list(Fault)))
+
+
+def _kinds(text: str) -> tuple[Kind, ...]:
+    wanted = _names(text, KIND_NAMES)
+    return tuple(kind for kind in KINDS if kind.name in wanted)
+
+
+def _names(text: str, known: Sequence[str]) -> list[str]:
+    names = text.split(",")
+    if unknown := [name for name in names if name not in known]:
+        raise argparse.ArgumentTypeError(f"no {unknown[0]!r}; there are {', '.join(known)}")
+    return names

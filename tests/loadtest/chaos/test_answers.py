@@ -53,8 +53,9 @@ def test_what_differs_is_said(part: dict[str, Any], found: str | None) -> None:
 
 
 def test_a_stream_is_the_same_as_the_whole() -> None:
-    first = changed(text="a", token_ids=[5], finish_reason=None,
-                    logprobs={"tokens": ["a"], "token_logprobs": [None]}) | {"usage": None}  # fmt: skip
-    second = changed(text=" b", token_ids=[6],
-                     logprobs={"tokens": [" b"], "token_logprobs": [-1.0]})  # fmt: skip
+    begun = {"tokens": ["a"], "token_logprobs": [None]}
+    first = changed(text="a", token_ids=[5], finish_reason=None, logprobs=begun)
+    ended = {"tokens": [" b"], "token_logprobs": [-1.0]}
+    second = changed(text=" b", token_ids=[6], logprobs=ended)
+    first["usage"] = None
     assert difference(folded([first, second]), folded([PART])) is None

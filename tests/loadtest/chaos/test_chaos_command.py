@@ -25,6 +25,7 @@ def parsed(*arguments: str) -> argparse.Namespace:
     "arguments",
     [
         ("--faults", "kill-host,kill-cat"),
+        ("--kinds", "chat,poem"),
         ("--duration", "0"),
         ("--kill-every", "-1"),
         ("--streams", "0"),
@@ -44,7 +45,8 @@ def test_wrong_values_are_refused(
 
 
 def test_what_is_given_is_read() -> None:
-    args = parsed("--faults", "kill-host,drain", "--tokens", "20-90")
+    args = parsed("--faults", "kill-host,drain", "--tokens", "20-90", "--kinds", "seeded,chat")
+    assert [kind.name for kind in args.kinds] == ["chat", "seeded"]
     assert args.faults == (Fault.KILL_HOST, Fault.DRAIN)
     assert args.tokens == (20, 90)
 
