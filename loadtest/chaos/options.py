@@ -32,9 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help=f"default: all, which are {', '.join(Fault)}")  # fmt: skip
     parser.add_argument("--kinds", type=_kinds, default=KINDS, metavar="NAME,...",
                         help=f"of requests; default: all: {', '.join(KIND_NAMES)}")  # fmt: skip
-    parser.add_argument("--streams", type=_count, default=8, help="requests at once; default 8")
-    parser.add_argument("--tokens", type=_range, default=(300, 2000), metavar="LEAST-MOST",
-                        help="lengths of the answers; default 300-2000")  # fmt: skip
+    parser.add_argument("--streams", type=_count, default=6, help="requests at once; default 6")
+    parser.add_argument("--tokens", type=_range, default=(200, 1000), metavar="LEAST-MOST",
+                        help="lengths of the answers; default 200-1000")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the faults and the load; default 0")
     parser.add_argument(
         "--out",
