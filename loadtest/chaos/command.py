@@ -37,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
     """The command, with the arguments of `options.add_arguments`."""
     try:
         found = asyncio.run(_interruptible(_tested(args)))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return _complain("interrupted", FAILED)
     except CalledProcessError as error:  # `tokenfleet check` has said what is wrong
         return error.returncode
     except WrongInputError as error:
@@ -187,6 +189,6 @@ def _say(what: str) -> None:
     print(what, flush=True)
 
 
-def _complain(error: Exception, status: int) -> int:
+def _complain(error: Exception | str, status: int) -> int:
     print(error, file=sys.stderr, flush=True)
     return status

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
@@ -152,7 +152,7 @@ class OwnCluster:
             if self._deployer is not None:
                 await self._deployer.stop()
             if log is not None:
-                copyfile(launcher.folder / LOG, log)
+                _keep_log(launcher, log)
             self.left_something = not await launcher.stop()
 
 
@@ -167,6 +167,12 @@ async def running(
     with tempfile.TemporaryDirectory(prefix="tokenfleet-chaos-") as folder:
         async with OwnCluster(spec, Path(folder)).started(deploys=deploys, log=log) as cluster:
             yield cluster
+
+
+def _keep_log(launcher: Launcher, log: Path) -> None:
+    # A cluster that did not get far has none; what it said instead is in the StartError.
+    with suppress(StartError, FileNotFoundError):
+        copyfile(launcher.folder / LOG, log)
 
 
 async def _python(*arguments: str, env: Mapping[str, str], stdin: int = DEVNULL) -> Process:
