@@ -36,7 +36,7 @@ class MissedError(Exception):
 
 @dataclass(slots=True)
 class Faults:
-    """`spent`: engines that will not come back, though some may still be listed as ready."""
+    """`spent`: engines and gateways that will not stay, though some may still answer."""
 
     deploy: Deploy
     spent: set[str] = field(default_factory=set)
@@ -54,6 +54,8 @@ class Faults:
                 return await self._on_engine(action, view)
         except (psutil.NoSuchProcess, ProcessLookupError) as error:
             raise MissedError(f"{action.victim} was gone already: {error}") from error
+        if action.fault is Fault.REDEPLOY:  # an old gateway answers until its last stream ends
+            self.spent |= view.gateways.keys()
         return await self.deploy(action.fault)
 
     async def _on_engine(self, action: Action, view: View) -> str:

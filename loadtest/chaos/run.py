@@ -161,9 +161,9 @@ class ChaosTest:
 
     def _state(self, view: View) -> FleetState:
         return FleetState(
-            ready=tuple(engine for engine in view.ready if engine not in self._faults.spent),
+            ready=tuple(view.ready.keys() - self._faults.spent),
             target=self._subject.engines(),
-            gateways=tuple(view.gateways),
+            gateways=tuple(view.gateways.keys() - self._faults.spent),
             gateways_target=self._subject.gateways,
         )
 

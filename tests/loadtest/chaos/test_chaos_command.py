@@ -1,6 +1,8 @@
 """The command line: what is asked for, and what is refused before anything starts."""
 
 import argparse
+import subprocess
+import sys
 
 import pytest
 
@@ -101,3 +103,11 @@ def test_a_wrong_spec_is_refused_before_anything_starts(
 ) -> None:
     assert command.run(parsed("--spec", "nowhere.yaml")) == WRONG_INPUT
     assert "no file 'nowhere.yaml'" in capfd.readouterr().err
+
+
+def test_it_imports_nothing_of_its_subject() -> None:
+    code = "import sys; from loadtest.chaos import command; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True)
+    loaded = {name.split(".")[0] for name in done.stdout.decode().split()}
+    assert "loadtest" in loaded
+    assert not loaded & {"serve_app", "cluster", "ray", "vllm"}

@@ -101,6 +101,11 @@ def test_what_serve_does_is_deployed() -> None:
     assert not faults.spent
 
 
+def test_no_gateway_stays_after_a_redeploy() -> None:
+    _, faults = do(Fault.REDEPLOY, 0, victim="")
+    assert faults.spent == {"g"}
+
+
 @pytest.mark.parametrize("fault", [Fault.KILL_HOST, Fault.KILL_GATEWAY])
 def test_a_victim_that_is_gone_is_missed(fault: Fault) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
