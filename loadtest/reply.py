@@ -55,7 +55,7 @@ class Reading:
         if not isinstance(event, dict):
             self.error = f"not an object: {event!r:.80}"
         elif "error" in event:
-            self.error = f"error event: {_message(event)}"
+            self.error = f"error event: {message_of(event)}"
         else:
             self.usage = event.get("usage") or self.usage
             if content := content_of(event):
@@ -107,7 +107,7 @@ def _error(reply: RawReply, reading: Reading) -> str | None:
     if reply.failure:
         return reply.failure
     if reply.status != 200:
-        return f"http {reply.status}: {_body_message(reply)}"
+        return f"http {reply.status}: {body_message(reply)}"
     if reading.error:
         return reading.error
     if not reading.done:
@@ -115,15 +115,15 @@ def _error(reply: RawReply, reading: Reading) -> str | None:
     return None if reading.usage else "no usage in the stream"
 
 
-def _body_message(reply: RawReply) -> str:
+def body_message(reply: RawReply) -> str:
     body = b"".join(part for _, part in reply.parts)
     try:
-        return _message(json.loads(body))
+        return message_of(json.loads(body))
     except ValueError:
         return body[:200].decode(errors="replace")
 
 
-def _message(body: Any) -> str:
+def message_of(body: Any) -> str:
     """The message of an OpenAI error body, which some servers leave flat."""
     error = body.get("error", body) if isinstance(body, dict) else body
     return str(error.get("message", error) if isinstance(error, dict) else error)[:200]

@@ -13,6 +13,7 @@ from ray.serve.schema import LoggingConfig
 
 from cluster.spec import ClusterSpec, ModelSpec, SpecError, load, parse, resolve_devices
 from serve_app import engine_args, examples, membership, settings
+from serve_app.code_version import versioned
 from serve_app.deployments import engines_deployment
 from serve_app.engine import Engine
 from serve_app.gateway import Gateway
@@ -101,7 +102,10 @@ def application(spec: ClusterSpec) -> Any:
         },
         logging_config=LoggingConfig(enable_access_log=False),  # HAProxy and vLLM have metrics
     )
-    return gateway.bind(_what_is_read(spec, spec.models), **engines)
+    read = _what_is_read(spec, spec.models)
+    for model in read["models"]:
+        del model["env"]  # the engines'
+    return versioned(gateway, read).bind(read, **engines)
 
 
 def _what_is_read(spec: ClusterSpec, models: Sequence[ModelSpec]) -> dict[str, Any]:
@@ -137,7 +141,8 @@ def _engine(spec: ClusterSpec, model: ModelSpec) -> Any:
         ),
         ray_actor_options=_engine_actor(model),
     )
-    return deployment.bind(_what_is_read(spec, [model]), model.name)
+    read = _what_is_read(spec, [model])
+    return versioned(deployment, read).bind(read, model.name)
 
 
 def _engine_actor(model: ModelSpec) -> dict[str, Any]:

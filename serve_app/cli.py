@@ -1,6 +1,7 @@
 """The `tokenfleet` command.
 
-Exit status: 0 done, 2 for a wrong command line or a wrong spec (every violation on stderr).
+Exit status: 0 done, 1 for a chaos test that did not pass, 2 for a wrong command line or a wrong
+spec (every violation on stderr).
 """
 
 import argparse
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from cluster.spec import ClusterSpec, SpecError, dump, load, resolve_devices
+from loadtest.chaos import options
 from serve_app import examples, settings
 
 WRONG_INPUT = 2  # argparse's own status for a wrong command line
@@ -28,6 +30,9 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="validate a spec and print it with every default")
     check.add_argument("spec", metavar="SPEC", help="a YAML file, or the name of an example")
     check.set_defaults(run=_check)
+    chaos = commands.add_parser("chaos", help="load a cluster while its processes are killed")
+    options.add_arguments(chaos)
+    chaos.set_defaults(run=_chaos)
     return parser
 
 
@@ -40,6 +45,15 @@ def _check(args: argparse.Namespace) -> int:
     print(dump(spec), end="")
     print(_totals(spec), end="")
     return 0
+
+
+def _chaos(args: argparse.Namespace) -> int:
+    try:
+        from loadtest.chaos import command  # what it needs is an extra
+    except ModuleNotFoundError as error:
+        print(f"{error}: pip install 'tokenfleet[loadtest]'", file=sys.stderr)
+        return WRONG_INPUT
+    return command.run(args)
 
 
 def _totals(spec: ClusterSpec) -> str:

@@ -12,9 +12,9 @@ from typing import Any
 
 from openai import APIError, AsyncOpenAI
 
-from tests.integration.answers import Answer, folded
+from loadtest.chaos.answers import Answer, folded
+from loadtest.chaos.kinds import Kind
 from tests.integration.fleet import Fleet, processes_of
-from tests.integration.kinds import Kind
 
 UNDER_WAY_PARTS = 3
 SLICE_S = 0.05

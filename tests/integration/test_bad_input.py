@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
+from loadtest.chaos.kinds import KINDS
 from tests.integration.calls import BAD, NO_ROUTE, PROMPT, Call
 from tests.integration.fleet import Fleet
-from tests.integration.kinds import KINDS
 from tests.integration.playing import Played, play_all
 from tests.integration.test_failover_matrix import assert_same
 from tests.waiting import eventually

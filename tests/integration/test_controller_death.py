@@ -6,8 +6,8 @@ import signal
 
 import psutil
 
+from loadtest.chaos.kinds import KINDS
 from tests.integration.fleet import Fleet
-from tests.integration.kinds import KINDS
 from tests.integration.playing import Played, all_flow, cores_of, frozen, play_all, start_all
 from tests.integration.test_failover_matrix import assert_same
 from tests.waiting import until

@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.integration.answers import Answer, folded
+from loadtest.chaos.answers import Answer, folded
 from tests.integration.bare import BareServer
 from tests.integration.calls import BAD, NO_ROUTE, SINGLE, STREAMABLE, Call
 from tests.integration.fleet import Fleet

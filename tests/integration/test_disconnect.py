@@ -5,8 +5,8 @@ import time
 
 import pytest
 
+from loadtest.chaos.kinds import Kind, chat, completion
 from tests.integration.fleet import Fleet
-from tests.integration.kinds import Kind, chat, completion
 from tests.integration.playing import Played, start_all
 from tests.waiting import until
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import psutil
 import pytest
 
-from tests.integration.answers import Answer
+from loadtest.chaos.answers import Answer, difference
+from loadtest.chaos.kinds import KINDS, PLAIN, Kind, stopping
 from tests.integration.fleet import Fleet, processes_of
-from tests.integration.kinds import KINDS, PLAIN, Kind, stopping
 from tests.integration.playing import Played, all_flow, frozen, play_all, start_all, without
 
 NAMES = [*(kind.name for kind in KINDS), "stop string"]
@@ -86,20 +86,7 @@ def test_every_answer_is_the_undisturbed_one(
 
 
 def assert_same(answer: Answer, expected: Answer) -> None:
-    """Everything equal; logprobs to what float32 sums of another order leave."""
-    assert answer.usage == expected.usage
-    assert answer.choices.keys() == expected.choices.keys()
-    for index, choice in answer.choices.items():
-        wanted = expected.choices[index]
-        assert choice.token_ids == wanted.token_ids
-        assert (choice.text, choice.tool_calls) == (wanted.text, wanted.tool_calls)
-        assert (choice.finish_reason, choice.stop_reason) == (
-            wanted.finish_reason,
-            wanted.stop_reason,
-        )
-        assert [token for token, _ in choice.logprobs] == [token for token, _ in wanted.logprobs]
-        values, wanted_values = ([v for _, v in c.logprobs] for c in (choice, wanted))
-        assert values == pytest.approx(wanted_values, abs=1e-3)
+    assert difference(answer, expected) is None
 
 
 @pytest.mark.parametrize("victim", VICTIMS)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pytest
 from openai import APIError, InternalServerError
 
+from loadtest.chaos.kinds import KINDS, chat
 from tests.integration.fleet import Fleet
-from tests.integration.kinds import KINDS, chat
 from tests.integration.playing import (
     Played,
     all_flow,

@@ -6,8 +6,8 @@ import re
 import psutil
 import pytest
 
+from loadtest.chaos.kinds import KINDS
 from tests.integration.fleet import Fleet, processes_of
-from tests.integration.kinds import KINDS
 from tests.integration.playing import play_all
 
 GENERATING = ("demo", "demo-tp2")

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from loadtest.chaos.kinds import KINDS, Kind
 from tests.integration.fleet import Fleet
-from tests.integration.kinds import KINDS, Kind
 from tests.integration.playing import Played, play_all
 from tests.integration.test_failover_matrix import assert_same
 

@@ -1,5 +1,7 @@
 """The `tokenfleet` command, as users call it."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,3 +66,24 @@ def test_a_wrong_command_line_exits_2() -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(["chek"])
     assert caught.value.code == cli.WRONG_INPUT
+
+
+WITHOUT_AN_EXTRA = """
+import sys
+sys.modules["httptools"] = None  # as where it is not installed
+from serve_app import cli
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_chaos_without_its_extra_names_it() -> None:
+    command = [sys.executable, "-c", WITHOUT_AN_EXTRA, "chaos", "--duration", "1"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == cli.WRONG_INPUT
+    assert done.stderr.rstrip().endswith("pip install 'tokenfleet[loadtest]'")
+
+
+def test_without_an_extra_the_rest_works() -> None:
+    command = [sys.executable, "-c", WITHOUT_AN_EXTRA, "chaos", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "--kill-every" in done.stdout

@@ -5,7 +5,8 @@ The demo model may be of any quality here: what decides the length is `max_token
 tokens are shown: one that is left out of the text makes no chunk, and the stream seems to stand.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 TOKENS = 500
@@ -58,6 +59,29 @@ class Kind:
     def is_chat(self) -> bool:
         return "messages" in self.body
 
+    @property
+    def path(self) -> str:
+        return "/v1/chat/completions" if self.is_chat else "/v1/completions"
+
+    @property
+    def has_grammar(self) -> bool:
+        """A grammar decides how long it gets, not `max_tokens`."""
+        return not self.body["ignore_eos"] and "min_tokens" not in self.body
+
+    def request(self, model: str) -> dict[str, Any]:
+        """The JSON body to POST to `path`."""
+        body = {"model": model, **self.body, "stream": self.stream, "return_token_ids": True}
+        return {**body, "stream_options": {"include_usage": True}} if self.stream else body
+
+    def of_length(self, tokens: int) -> "Kind":
+        """The same with an answer of `tokens` tokens; unchanged where a grammar decides."""
+        if self.has_grammar:
+            return self
+        lengths: dict[str, Any] = {
+            key: tokens for key in ("max_tokens", "min_tokens") if key in self.body
+        }
+        return replace(self, body={**self.body, **lengths})
+
 
 def chat(name: str, *, stream: bool = True, flights: int = 1, **more: Any) -> Kind:
     return Kind(name, {"messages": CHAT, **LONG, **more}, stream, flights)
@@ -69,6 +93,9 @@ def completion(name: str, *, stream: bool = True, **more: Any) -> Kind:
 
 PLAIN = completion("completion", repetition_penalty=10)
 """So large a penalty lets hardly any token come twice: the text has landmarks, trained or not."""
+
+STOP_STRING = "stop string"
+"""Made from an answer: see `stopping`."""
 
 KINDS = (
     chat("chat"),
@@ -103,16 +130,26 @@ KINDS = (
 )
 
 
-def stopping(text: str) -> Kind:
+def spread(kinds: Sequence[Kind], shortest: int, longest: int) -> list[Kind]:
+    """The kinds with lengths from `shortest` to `longest` tokens, each as many times the one
+    before: many short answers, few long ones."""
+    free = [kind.name for kind in kinds if not kind.has_grammar]
+    ratio = (longest / shortest) ** (1 / max(1, len(free) - 1))
+    tokens = {name: round(shortest * ratio**place) for place, name in enumerate(free)}
+    return [kind.of_length(tokens.get(kind.name, 0)) for kind in kinds]
+
+
+def stopping(text: str, plain: Kind = PLAIN) -> Kind:
     """The plain completion, ended by a stop string that its undisturbed `text` meets late."""
-    return completion("stop string", repetition_penalty=10, stop=[landmark(text)])
+    return Kind(STOP_STRING, {**plain.body, "stop": [landmark(text)]})
 
 
 def landmark(text: str) -> str:
-    """A piece of the text's last third that occurs nowhere before."""
+    """A piece of the text's last third that occurs nowhere before. Raises ValueError where there is
+    none."""
     for length in range(6, 40):
         for start in range(len(text) * 2 // 3, len(text) - length):
             piece = text[start : start + length]
             if text.find(piece) == start and "\ufffd" not in piece:
                 return piece
-    raise AssertionError(f"no unique piece in the last third of {text!r}")
+    raise ValueError(f"no unique piece in the last third of {text!r}")

@@ -1,0 +1,133 @@
+"""Faults done to a process tree that looks like an engine, and what is left of it."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from loadtest.chaos.faults import Faults, MissedError, _paused
+from loadtest.chaos.plan import Action, Fault
+from loadtest.chaos.processes import Herd, processes_of
+from loadtest.chaos.view import Answered, EngineRow, Flights, View
+from serve_app.process_tree import is_alive
+from tests.waiting import until
+
+ENGINE = """
+import subprocess, sys
+child = "import setproctitle, sys; setproctitle.setproctitle(sys.argv[1]); print(1, flush=True); sys.stdin.read()"
+def start(title):
+    process = subprocess.Popen([sys.executable, "-c", child, title], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process.stdout.readline()
+    return process
+started = [start("VLLM::EngineCore"), start("VLLM::Worker_TP0"), start("other")]
+print("ready", flush=True)
+sys.stdin.read()
+"""  # noqa: E501  # a program
+GONE_WITHIN_S = 10.0
+
+
+@pytest.fixture
+def host() -> Iterator[psutil.Process]:
+    """A process with a child that is titled as an engine's core, one as a worker, and another."""
+    with subprocess.Popen(
+        [sys.executable, "-c", ENGINE], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        tree = psutil.Process(process.pid)
+        all_of_it = [tree, *tree.children()]
+        yield tree
+        for each in all_of_it:
+            if each.is_running():
+                each.kill()
+
+
+def view(pid: int) -> View:
+    row = EngineRow(id="e", state="ready", pid=pid, busy=0)
+    return View({"g": Answered((row,), Flights(active=0, moved=0, failed=0))})
+
+
+def do(fault: Fault, pid: int, victim: str = "e") -> tuple[str, Faults]:
+    async def deploy(asked: Fault) -> str:
+        return f"deployed {asked}"
+
+    faults = Faults(deploy)
+    return asyncio.run(faults.do(Action(fault, victim), view(pid))), faults
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [(Fault.KILL_HOST, "host"), (Fault.KILL_CORE, "EngineCore"), (Fault.KILL_WORKER, "Worker")],
+)
+def test_a_kill_takes_that_process_only(host: psutil.Process, fault: Fault, kind: str) -> None:
+    processes = processes_of(host.pid)
+    what, faults = do(fault, host.pid)
+    (victim,) = processes.pop(kind)
+    assert f"{kind} {victim.pid} of engine e" in what
+    assert faults.spent == {"e"}
+    until(lambda: not is_alive(victim), what=f"{kind} is gone")
+    assert all(is_alive(each) for (each,) in processes.values())
+
+
+def test_a_stalled_core_stays_stopped(host: psutil.Process) -> None:
+    _, faults = do(Fault.STALL_CORE, host.pid)
+    (core,) = processes_of(host.pid)["EngineCore"]
+    assert core.status() == psutil.STATUS_STOPPED
+    assert faults.spent == {"e"}
+
+
+def test_a_pause_ends_and_the_engine_may_be_met_again(host: psutil.Process) -> None:
+    seen = []
+
+    async def pause() -> None:
+        paused = asyncio.create_task(_paused(host, 0.05))
+        await asyncio.sleep(0)  # it has sent the signal, and waits
+        seen.append(host.status())
+        await paused
+        seen.append(host.status())
+
+    asyncio.run(pause())
+    assert seen[0] == psutil.STATUS_STOPPED
+    assert seen[1] != psutil.STATUS_STOPPED
+
+
+def test_what_serve_does_is_deployed() -> None:
+    what, faults = do(Fault.DRAIN, 0, victim="")
+    assert what == "deployed drain"
+    assert not faults.spent
+
+
+def test_no_gateway_stays_after_a_redeploy() -> None:
+    _, faults = do(Fault.REDEPLOY, 0, victim="")
+    assert faults.spent == {"g"}
+
+
+@pytest.mark.parametrize("fault", [Fault.KILL_HOST, Fault.KILL_GATEWAY])
+def test_a_victim_that_is_gone_is_missed(fault: Fault) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    with pytest.raises(MissedError, match="gone already"):
+        do(fault, gone.pid, "e" if fault is Fault.KILL_HOST else str(gone.pid))
+
+
+def test_a_gateway_is_killed_by_its_pid(host: psutil.Process) -> None:
+    (other,) = [child for child in host.children() if child.cmdline()[0].startswith("other")]
+    do(Fault.KILL_GATEWAY, 0, str(other.pid))
+    until(lambda: not is_alive(other), what="it is gone")
+
+
+def test_orphans_are_what_outlives_an_engine_that_is_gone(host: psutil.Process) -> None:
+    herd = Herd()
+    herd.note("e", host.pid)
+    assert herd.orphans(living={"e"}, within_s=0) == []
+    left = herd.orphans(living=(), within_s=0)
+    assert {each.pid for each in left} == {
+        each.pid for kind in processes_of(host.pid).values() for each in kind
+    }
+    for each in left:
+        each.send_signal(signal.SIGKILL)
+    assert herd.orphans(living=(), within_s=GONE_WITHIN_S) == []
