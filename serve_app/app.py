@@ -142,6 +142,7 @@ def _engine(spec: ClusterSpec, model: ModelSpec) -> Any:
         ray_actor_options=_engine_actor(model),
     )
     read = _what_is_read(spec, [model])
+    del read["gateway"]
     return versioned(deployment, read).bind(read, model.name)
 
 

@@ -131,11 +131,16 @@ class OwnCluster:
     def _write(self) -> Path:
         """The spec as it is to be now, as a file."""
         first, *others = self._spec["models"]
-        env = {**first["env"], "TOKENFLEET_CHAOS_VERSION": str(self._version)}
-        models = [{**first, "replicas": self.engines, "env": env}, *others]
+        version = {"TOKENFLEET_CHAOS_VERSION": str(self._version)}
+        engine_env = {**first["env"], **version}
+        models = [{**first, "replicas": self.engines, "env": engine_env}, *others]
+        gateway = {
+            **self._spec["gateway"],
+            "env": {**self._spec["gateway"].get("env", {}), **version},
+        }
         ports = {**self._spec["ports"], "host": HOST, "http": self.endpoint.port}
         path = self._folder / f"spec-{self._version}-{self.engines}.yaml"
-        spec = {**self._spec, "models": models, "ports": ports}
+        spec = {**self._spec, "models": models, "gateway": gateway, "ports": ports}
         path.write_text(yaml.safe_dump(spec), encoding="utf-8")
         return path
 

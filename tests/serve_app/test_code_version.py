@@ -38,12 +38,17 @@ def test_other_code_changes_every_version(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_another_environment_of_a_model_replaces_its_engines_and_no_gateway() -> None:
-    (gateway, engine), (same, other) = (
-        versions(spec(env={"A": "1"})),
-        versions(spec(env={"A": "2"})),
-    )
-    assert gateway == same
-    assert engine != other
+    one, other = (versions(spec(env={"A": value})) for value in "12")
+    assert one[0] == other[0]
+    assert one[1] != other[1]
+
+
+def test_another_environment_of_the_gateways_replaces_no_engine() -> None:
+    before = spec()
+    gateway = before.gateway.model_copy(update={"env": {"A": "1"}})
+    one, other = (versions(s) for s in (before, before.model_copy(update={"gateway": gateway})))
+    assert one[0] != other[0]
+    assert one[1] == other[1]
 
 
 def test_serve_takes_the_version_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
