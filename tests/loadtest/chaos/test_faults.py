@@ -18,9 +18,9 @@ from tests.waiting import until
 
 ENGINE = """
 import subprocess, sys
-child = "import setproctitle, sys; setproctitle.setproctitle(sys.argv[1]); print(1, flush=True); sys.stdin.read()"
+child = "import setproctitle, signal, sys; setproctitle.setproctitle(sys.argv[1]); print(1, flush=True); signal.pause()"
 def start(title):
-    process = subprocess.Popen([sys.executable, "-c", child, title], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", child, title], stdout=subprocess.PIPE)
     process.stdout.readline()
     return process
 started = [start("VLLM::EngineCore"), start("VLLM::Worker_TP0"), start("other")]
