@@ -10,9 +10,8 @@ from tests.integration.fleet import Fleet
 
 KILLS = {"kill-host", "kill-core", "kill-worker"}
 FAULTS = "pause-core,kill-host,kill-core,kill-worker"
-SEED = (
-    "8"  # the pause, which takes no engine away, comes first: a kill then waits for the next engine
-)
+SEED = "8"
+"""The pause, which takes no engine away, comes first: a kill then waits for the next engine."""
 KINDS = "chat,completion,seeded,several choices,not streamed,JSON schema"
 
 
