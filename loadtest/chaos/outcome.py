@@ -15,7 +15,7 @@ from loadtest.sse import SSEParser
 class Outcome:
     """Exactly one of `answer` and `error` gets set. Instants are monotonic seconds.
 
-    `cut`: the transport or the ingress ended it, as opposed to an error that the fleet answered.
+    `cut`: the transport or the ingress ended it, as opposed to an error that a gateway answered.
     """
 
     kind: str
@@ -41,7 +41,7 @@ def outcome_of(kind: Kind, reply: RawReply, ended_s: float) -> Outcome:
     outcome = Outcome(kind=kind.name, began_s=reply.t0_s, ended_s=ended_s)
     if reply.failure or reply.status != 200:
         error = reply.failure or f"http {reply.status}: {body_message(reply)}"
-        return replace(outcome, error=error, cut=reply.failure is not None or reply.status >= 502)
+        return replace(outcome, error=error, cut=_by_ingress(reply))
     try:
         parts, chunk_at_s = _chunks(reply) if kind.stream else ([_whole(reply)], [])
         answer = folded(parts)
@@ -50,6 +50,15 @@ def outcome_of(kind: Kind, reply: RawReply, ended_s: float) -> Outcome:
     except (LookupError, TypeError, ValueError) as error:
         return replace(outcome, error=f"not an answer: {type(error).__name__}: {error}")
     return replace(outcome, answer=answer, chunk_at_s=tuple(chunk_at_s))
+
+
+def _by_ingress(reply: RawReply) -> bool:
+    """Whether no gateway said this. Gateways answer in JSON; Ray Serve's HAProxy says a plain 500
+    for a gateway that is gone, whatever it would say itself (502, 503, 504)."""
+    if reply.failure is not None:
+        return True
+    body = b"".join(data for _, data in reply.parts)
+    return reply.status >= 500 and not body.lstrip().startswith(b"{")
 
 
 def _whole(reply: RawReply) -> dict[str, Any]:

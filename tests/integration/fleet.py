@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import psutil
 from openai import AsyncOpenAI
 
 from cluster.spec import ClusterSpec, load
@@ -172,15 +171,3 @@ def openai_client(url: str) -> AsyncOpenAI:
         http_client=httpx2.AsyncClient(timeout=ANSWER_WITHIN_S, trust_env=False),
         _strict_response_validation=True,
     )
-
-
-def processes_of(host_pid: int) -> dict[str, list[psutil.Process]]:
-    """An engine's processes by kind: `host`, `EngineCore`, `Worker`."""
-    host = psutil.Process(host_pid)
-    found: dict[str, list[psutil.Process]] = {"host": [host], "EngineCore": [], "Worker": []}
-    for child in host.children(recursive=True):
-        title = child.cmdline()[0]
-        for kind in ("EngineCore", "Worker"):
-            if title.startswith(f"VLLM::{kind}"):
-                found[kind].append(child)
-    return found

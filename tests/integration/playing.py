@@ -14,7 +14,8 @@ from openai import APIError, AsyncOpenAI
 
 from loadtest.chaos.answers import Answer, folded
 from loadtest.chaos.kinds import Kind
-from tests.integration.fleet import Fleet, processes_of
+from loadtest.chaos.processes import processes_of
+from tests.integration.fleet import Fleet
 
 UNDER_WAY_PARTS = 3
 SLICE_S = 0.05

@@ -9,8 +9,8 @@ import psutil
 import pytest
 from httpx2 import RemoteProtocolError
 
+from loadtest.chaos.kinds import CHAT, LONG, PLAIN
 from tests.integration.fleet import RESUME_WINDOW_S, Fleet
-from tests.integration.kinds import CHAT, LONG, PLAIN
 from tests.waiting import until
 
 RESUMABLE = {"x-tokenfleet-resumable": "true"}

@@ -7,7 +7,8 @@ import signal
 import pytest
 from openai import NotFoundError
 
-from tests.integration.fleet import Fleet, processes_of
+from loadtest.chaos.processes import processes_of
+from tests.integration.fleet import Fleet
 
 MODEL = "demo-embed"
 TEXTS = [f"The {animal} goes to the sea." for animal in ("cat", "dog", "bird", "horse")]

@@ -12,7 +12,8 @@ import pytest
 
 from loadtest.chaos.answers import Answer, difference
 from loadtest.chaos.kinds import KINDS, PLAIN, Kind, stopping
-from tests.integration.fleet import Fleet, processes_of
+from loadtest.chaos.processes import processes_of
+from tests.integration.fleet import Fleet
 from tests.integration.playing import Played, all_flow, frozen, play_all, start_all, without
 
 NAMES = [*(kind.name for kind in KINDS), "stop string"]

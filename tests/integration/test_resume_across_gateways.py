@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from loadtest.chaos.kinds import PLAIN
 from tests.integration.fleet import ENGINE, Fleet
-from tests.integration.kinds import PLAIN
 from tests.integration.test_client_resume import Client, undisturbed
 
 SPEC = f"""

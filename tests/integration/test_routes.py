@@ -7,7 +7,8 @@ import psutil
 import pytest
 
 from loadtest.chaos.kinds import KINDS
-from tests.integration.fleet import Fleet, processes_of
+from loadtest.chaos.processes import processes_of
+from tests.integration.fleet import Fleet
 from tests.integration.playing import play_all
 
 GENERATING = ("demo", "demo-tp2")

@@ -7,7 +7,8 @@ import signal
 import psutil
 
 from loadtest.chaos.kinds import KINDS
-from tests.integration.fleet import Fleet, processes_of
+from loadtest.chaos.processes import processes_of
+from tests.integration.fleet import Fleet
 from tests.integration.playing import Played, play_all, start_all, without
 from tests.integration.test_failover_matrix import GONE_WITHIN_S, assert_same
 

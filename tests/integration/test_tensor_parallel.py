@@ -8,7 +8,8 @@ import psutil
 import pytest
 
 from loadtest.chaos.kinds import KINDS
-from tests.integration.fleet import Fleet, processes_of
+from loadtest.chaos.processes import processes_of
+from tests.integration.fleet import Fleet
 from tests.integration.playing import Played, play_all
 from tests.integration.test_failover_matrix import assert_same
 

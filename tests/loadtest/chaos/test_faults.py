@@ -9,18 +9,18 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from loadtest.chaos.faults import Faults, MissedError, _paused
+from loadtest.chaos.faults import PAUSES_S, Faults, MissedError, _paused
 from loadtest.chaos.plan import Action, Fault
 from loadtest.chaos.processes import Herd, processes_of
 from loadtest.chaos.view import Answered, EngineRow, Flights, View
 from serve_app.process_tree import is_alive
-from tests.waiting import until
+from tests.waiting import eventually, until
 
 ENGINE = """
 import subprocess, sys
-child = "import setproctitle, sys; setproctitle.setproctitle(sys.argv[1]); print(1, flush=True); sys.stdin.read()"
+child = "import setproctitle, signal, sys; setproctitle.setproctitle(sys.argv[1]); print(1, flush=True); signal.pause()"
 def start(title):
-    process = subprocess.Popen([sys.executable, "-c", child, title], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", child, title], stdout=subprocess.PIPE)
     process.stdout.readline()
     return process
 started = [start("VLLM::EngineCore"), start("VLLM::Worker_TP0"), start("other")]
@@ -76,23 +76,34 @@ def test_a_kill_takes_that_process_only(host: psutil.Process, fault: Fault, kind
 def test_a_stalled_core_stays_stopped(host: psutil.Process) -> None:
     _, faults = do(Fault.STALL_CORE, host.pid)
     (core,) = processes_of(host.pid)["EngineCore"]
-    assert core.status() == psutil.STATUS_STOPPED
+    until(lambda: is_stopped(core), what="the core stands still")
     assert faults.spent == {"e"}
 
 
-def test_a_pause_ends_and_the_engine_may_be_met_again(host: psutil.Process) -> None:
-    seen = []
+def is_stopped(process: psutil.Process) -> bool:
+    return bool(process.status() == psutil.STATUS_STOPPED)
 
+
+def test_a_pause_ends_even_when_it_is_interrupted(host: psutil.Process) -> None:
     async def pause() -> None:
-        paused = asyncio.create_task(_paused(host, 0.05))
-        await asyncio.sleep(0)  # it has sent the signal, and waits
-        seen.append(host.status())
-        await paused
-        seen.append(host.status())
+        paused = asyncio.create_task(_paused(host, pause_s=600))
+        await eventually(lambda: is_stopped(host), what="it stands still")
+        paused.cancel()
+        await asyncio.wait({paused})
 
     asyncio.run(pause())
-    assert seen[0] == psutil.STATUS_STOPPED
-    assert seen[1] != psutil.STATUS_STOPPED
+    until(lambda: not is_stopped(host), what="it goes on")
+
+
+def test_a_pause_takes_no_engine_away(
+    host: psutil.Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PAUSES_S, Fault.PAUSE_CORE, 0.0)
+    what, faults = do(Fault.PAUSE_CORE, host.pid)
+    (core,) = processes_of(host.pid)["EngineCore"]
+    assert what == f"EngineCore {core.pid} of engine e, for 0 s"
+    assert not faults.spent
+    until(lambda: not is_stopped(core), what="it goes on")
 
 
 def test_what_serve_does_is_deployed() -> None:

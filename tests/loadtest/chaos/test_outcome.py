@@ -41,9 +41,10 @@ def test_a_whole_answer_has_no_gaps() -> None:
     ("outcome", "error", "cut"),
     [
         (streamed(delta(content="h"), failure="disconnected: x"), "disconnected: x", True),
-        (streamed(b'{"error": {"message": "no"}}', status=503), "http 503: no", True),
+        (streamed(b'{"error": {"message": "no"}}', status=503), "http 503: no", False),
         (streamed(b'{"error": {"message": "no"}}', status=400), "http 400: no", False),
-        (streamed(b"oh", status=500), "http 500: oh", False),
+        (streamed(b"oh", status=500), "http 500: oh", True),
+        (streamed(b"oh", status=404), "http 404: oh", False),
         (streamed(event({"error": {"message": "lost"}}), DONE), "error event: lost", False),
         (streamed(delta(content="h")), "the stream ended without [DONE]", False),
         (streamed(b"data: {\n\n", DONE), "not an answer: JSONDecodeError", False),
