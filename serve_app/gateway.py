@@ -42,6 +42,7 @@ from serve_app.kept_streams import KeptStreams
 from serve_app.logs import configure_logging
 from serve_app.metrics import metrics_text
 from serve_app.model_app import ModelApp
+from serve_app.open_files import make_room
 from serve_app.peers import Part, peer_read, read_for_peer
 from serve_app.resumable import Resumable, asks_for_ids, last_event_id
 from serve_app.sse_events import EventId
@@ -203,6 +204,7 @@ class Gateway:
     ) -> None:
         configure_logging()
         parsed = cluster_spec.parse(spec)
+        make_room(parsed.gateway.max_ongoing_requests, "gateway.max_ongoing_requests")
         keys = (await asyncio.to_thread(wire_secret.keys)).own
         self._models = {model.name: ModelApp(parsed, model, keys) for model in parsed.models}
         self._streams = _kept_streams(parsed.gateway)

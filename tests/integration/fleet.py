@@ -1,6 +1,7 @@
 """A cluster as its user starts it (`make serve`), and what the tests ask of it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -105,6 +106,13 @@ class Fleet:
         finally:
             self.process.kill()
         return self.log.read_text()
+
+    @property
+    def folder(self) -> Path:
+        """Where the launcher keeps the cluster's files."""
+        found = re.search(r"log: (\S+)", self.log.read_text())
+        assert found is not None
+        return Path(found[1]).parent
 
     @property
     def url(self) -> str:

@@ -1,0 +1,63 @@
+"""An engine that Serve removes on purpose hands its streams over and goes; one that is added back
+takes requests again."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import psutil
+import yaml
+
+from loadtest.chaos.answers import difference
+from loadtest.chaos.kinds import KINDS
+from loadtest.chaos.own import Deployer
+from tests.integration.fleet import SPEC, Fleet
+from tests.integration.playing import Played, play_all, start_all
+
+RUNNING = [kind for kind in KINDS if kind.name in ("chat", "seeded", "JSON schema", "not streamed")]
+GONE_WITHIN_S = 30.0  # drained, an engine has nothing to wait for
+
+
+def spec_with(replicas: int, folder: Path) -> Path:
+    """The fleet's spec with so many engines of `demo`."""
+    spec = yaml.safe_load(SPEC)
+    spec["models"][0]["replicas"] = replicas
+    path = folder / f"{replicas}.yaml"
+    path.write_text(yaml.safe_dump(spec))
+    return path
+
+
+def test_streams_leave_the_engine_that_goes_and_no_other_replica_is_touched(
+    two_engines: Fleet, tmp_path: Path
+) -> None:
+    asyncio.run(_scale_down_and_up(two_engines, tmp_path))
+
+
+async def _scale_down_and_up(fleet: Fleet, folder: Path) -> None:
+    undisturbed = await play_all(fleet, [*RUNNING, *RUNNING])
+    hosts = {pid: psutil.Process(pid) for pid in _pids(fleet)}
+    before = fleet.flights()
+    played = [Played(kind) for kind in (*RUNNING, *RUNNING)]  # both engines get some
+    deployer = await Deployer.start(fleet.folder)
+    async with fleet.client() as client, asyncio.TaskGroup() as group:
+        await start_all(fleet, client, group, played)
+        await deployer.deploy(spec_with(1, folder))
+        asked_at_s = time.monotonic()
+        await asyncio.to_thread(fleet.wait_for_engines, 1)
+        (stays,) = _pids(fleet)
+        (goes,) = [host for pid, host in hosts.items() if pid != stays]
+        await asyncio.to_thread(psutil.wait_procs, [goes], GONE_WITHIN_S)
+        assert time.monotonic() - asked_at_s < GONE_WITHIN_S
+    for mine, expected in zip(played, undisturbed, strict=True):
+        assert difference(mine.answer, expected.answer) is None
+    after = fleet.flights()
+    assert after["failed"] == before["failed"]
+    assert after["moved"] > before["moved"], "the gateway stays too: it counts on"
+    await deployer.deploy(spec_with(2, folder))
+    await asyncio.to_thread(fleet.wait_until_whole)
+    assert stays in _pids(fleet)
+    await deployer.stop()
+
+
+def _pids(fleet: Fleet) -> set[int]:
+    return {engine["pid"] for engine in fleet.engines()}
