@@ -250,9 +250,9 @@ class FailoverSpec(_Spec):
     drain_timeout_s: float = Field(
         default=600.0,
         ge=0,
-        description="Seconds that an engine which is to be removed may take to finish the requests "
-        "no other engine can take over. Default 600: several minutes of streaming. It leaves as "
-        "soon as it has none.",
+        description="Seconds that a replica which is to be removed may take to finish: an engine "
+        "the requests that no other can take over, a gateway all its own. Default 600: several "
+        "minutes of streaming. It leaves as soon as it has none.",
     )
     finish_within_s: float = Field(
         default=2.0,

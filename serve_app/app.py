@@ -25,11 +25,8 @@ logger = logging.getLogger("ray.serve")
 ENGINE_HEALTH_PERIOD_S = 2.0
 """How soon Serve starts replacing an engine whose core died; the check costs microseconds."""
 
-GATEWAY_SHUTDOWN_S = 120.0
-"""How long a gateway that is removed may finish its streams: they cannot move to another."""
-
-ENGINE_STOP_S = 20.0
-"""What an engine may take to stop once it is drained."""
+STOP_S = 20.0
+"""What a replica may take to stop once it is drained."""
 
 
 def build(args: dict[str, str]) -> Any:
@@ -95,7 +92,7 @@ def application(spec: ClusterSpec) -> Any:
         name="Gateway",
         num_replicas=spec.gateway.replicas,
         max_ongoing_requests=spec.gateway.max_ongoing_requests,
-        graceful_shutdown_timeout_s=GATEWAY_SHUTDOWN_S,
+        graceful_shutdown_timeout_s=spec.failover.drain_timeout_s + STOP_S,
         ray_actor_options={
             "num_cpus": spec.gateway.cpus,
             "runtime_env": {"env_vars": _REPLICA_ENV | _GATEWAY_ENV | spec.gateway.env},
@@ -134,7 +131,7 @@ def _engine(spec: ClusterSpec, model: ModelSpec) -> Any:
         name=engines_deployment(model.name),
         num_replicas=model.replicas,
         health_check_period_s=ENGINE_HEALTH_PERIOD_S,
-        graceful_shutdown_timeout_s=spec.failover.drain_timeout_s + ENGINE_STOP_S,
+        graceful_shutdown_timeout_s=spec.failover.drain_timeout_s + STOP_S,
         request_router_config=RequestRouterConfig(
             request_router_class="serve_app.membership:MembershipRouter",
             request_router_kwargs={membership.MODEL_KEY: model.name},

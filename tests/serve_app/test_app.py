@@ -174,10 +174,11 @@ def test_the_gateway_holds_as_many_streams_as_the_spec_allows():
 
 
 def test_serve_looks_often_for_dead_cores_and_waits_for_streams_to_move():
-    (engine,) = engines(spec_of(DEMO))
-    config = engine._deployment_config
-    assert config.health_check_period_s == app.ENGINE_HEALTH_PERIOD_S
-    assert config.graceful_shutdown_timeout_s == 600 + app.ENGINE_STOP_S
+    spec = spec_of(DEMO, failover={"drain_timeout_s": 600})
+    (engine,) = engines(spec)
+    assert engine._deployment_config.health_check_period_s == app.ENGINE_HEALTH_PERIOD_S
+    for deployment in (engine, gateway(spec)):
+        assert deployment._deployment_config.graceful_shutdown_timeout_s == 600 + app.STOP_S
 
 
 @pytest.fixture
