@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs, EngineCoreRequest, FinishReason
@@ -31,10 +31,11 @@ from cluster.failover import (
 )
 from cluster.lifecycle import FlightEvent, FlightState
 from cluster.routing import Router
-from cluster.types import ReplicaId, ReplicaSnapshot, Rng
+from cluster.types import ReplicaId, Rng
 from serve_app import resume
 from serve_app.failures import Failure, error_output
 from serve_app.flights import Flight, ReplayDivergedError
+from serve_app.switch_engines import Engine, Loss
 from serve_app.utility_calls import UtilityCalls
 from serve_app.wire import Load, Ready, Result, Utility
 
@@ -58,40 +59,6 @@ class Ports(Protocol):
     def outputs(self, outputs: EngineCoreOutputs) -> None: ...
 
     def answer(self, result: Result) -> None: ...
-
-
-@dataclass(slots=True)
-class Engine:
-    """A ready engine. `clock_shift_s` takes its monotonic clock to ours. One that is `leaving` gets
-    nothing new, and loses what another can take over."""
-
-    id: ReplicaId
-    ready: Ready
-    clock_shift_s: float
-    flights: dict[str, Flight] = field(default_factory=dict)  # by attempt id
-    outstanding_tokens: int = 0
-    load: Load = field(default_factory=lambda: Load(0, 0, 0.0, 0))
-    leaving: bool = False
-
-    def snapshot(self) -> ReplicaSnapshot:
-        """What the router may know."""
-        return ReplicaSnapshot(
-            id=self.id,
-            outstanding_tokens=self.outstanding_tokens,
-            inflight_requests=len(self.flights),
-            running_requests=self.load.running_requests,
-            waiting_requests=self.load.waiting_requests,
-            kv_use_frac=self.load.kv_use_frac,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """An engine that left unasked."""
-
-    at_s: float
-    engine_id: ReplicaId
-    cause: LossCause
 
 
 @dataclass(slots=True)
@@ -345,12 +312,12 @@ class SwitchCore:
 
     def _allowed(self, flight: Flight) -> list[Engine]:
         """The engines that may have the flight."""
-        return [engine for engine in self.engines.values() if _may_take(engine, flight)]
+        return [engine for engine in self.engines.values() if engine.may_take(flight)]
 
     def _able(self, flight: Flight) -> list[Engine]:
         """Those of them that can go on with it exactly."""
         kind = resume_kind(flight.traits, len(flight.emitted))
-        return [engine for engine in self._allowed(flight) if _can_resume(engine, kind)]
+        return [engine for engine in self._allowed(flight) if engine.can_resume(kind)]
 
     def _dispatch(self, flight: Flight, now_s: float) -> None:
         """Send the flight to an engine, or hold it until there is one."""
@@ -371,11 +338,8 @@ class SwitchCore:
         attempt_id = f"{flight.request_id}#{self._session}{flight.attempts + 1}"
         kind = resume_kind(flight.traits, len(flight.emitted))
         flight.start_attempt(attempt_id, engine.id, kind, now_s)
-        flight.fingerprint = engine.ready.fingerprint
         size = resume.route_request(flight.request, len(flight.emitted))
-        flight.load_tokens = size.prompt_tokens + size.max_output_tokens
-        engine.flights[attempt_id] = flight
-        engine.outstanding_tokens += flight.load_tokens
+        engine.take(flight, attempt_id, size.prompt_tokens + size.max_output_tokens)
         self._ports.add(
             engine.id, resume.attempt_request(flight.request, attempt_id, kind, flight.emitted)
         )
@@ -432,20 +396,6 @@ class SwitchCore:
 
     def _release(self, flight: Flight) -> None:
         """The one place where an engine's load is released."""
-        if flight.engine_id is not None and flight.attempt_id is not None:
-            engine = self.engines.get(flight.engine_id)
-            if engine is not None and engine.flights.pop(flight.attempt_id, None) is not None:
-                engine.outstanding_tokens -= flight.load_tokens
+        if flight.engine_id in self.engines and flight.attempt_id is not None:
+            self.engines[flight.engine_id].release(flight.attempt_id)
         flight.detach()
-
-
-def _may_take(engine: Engine, flight: Flight) -> bool:
-    """None that leaves. And a stream never continues on other weights; one that has not begun may
-    start anywhere."""
-    if engine.leaving:
-        return False
-    return not flight.emitted or engine.ready.fingerprint == flight.fingerprint
-
-
-def _can_resume(engine: Engine, kind: ResumeKind) -> bool:
-    return kind is not ResumeKind.REPLAY or engine.ready.can_replay
