@@ -34,7 +34,7 @@ def test_fleet_shows_every_engine_and_the_flights(two_engines: Fleet) -> None:
     assert body.keys() == {"models"}
     assert [row["name"] for row in body["models"]] == list(MODELS)
     for row in body["models"]:
-        assert row.keys() == {"name", "engines", "flights"}
+        assert row.keys() == {"name", "deployment", "engines", "flights", "losses"}
         assert row["flights"].keys() == {"active", "moved", "failed"}
         assert all(type(count) is int for count in row["flights"].values())
         for engine in row["engines"]:

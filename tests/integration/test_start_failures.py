@@ -1,5 +1,6 @@
 """An engine that cannot start says why in vLLM's own words, and is not tried for ever."""
 
+import os
 import re
 import shutil
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from serve_app.settings import WIRE_SECRET_ENV
 from tests.integration.fleet import free_port, launch
 
 ENDED_WITHIN_S = 900.0  # a minute where nothing else runs
@@ -77,8 +79,13 @@ def test_a_missing_model_is_tried_three_times(missing_model: Launch) -> None:
 def test_a_failure_in_the_engine_core_is_told_by_its_host(tmp_path: Path) -> None:
     script = tmp_path / "start_engine.py"
     script.write_text(START_ENGINE)
+    secret = {WIRE_SECRET_ENV: "of no cluster: " + "x" * 32}  # else it is Ray's to keep
     printed = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, timeout=ENDED_WITHIN_S
+        [sys.executable, str(script)],
+        env=os.environ | secret,
+        capture_output=True,
+        text=True,
+        timeout=ENDED_WITHIN_S,
     ).stdout
     (failure,) = [line for line in printed.splitlines() if line.startswith("failed: ")]
     assert failure.startswith("failed: model cramped (demo): ValueError: ")
