@@ -113,6 +113,8 @@ def _what_is_read(spec: ClusterSpec, models: Sequence[ModelSpec]) -> dict[str, A
     """
     raw = spec.model_dump(mode="json", exclude={"models": {"__all__": {"replicas"}}})
     raw["gateway"].pop("replicas")
+    for name in ("http", "host"):  # the ingress's
+        raw["ports"].pop(name)
     names = {model.name for model in models}
     return {**raw, "models": [model for model in raw["models"] if model["name"] in names]}
 

@@ -12,7 +12,7 @@ from loadtest.chaos.answers import difference
 from loadtest.chaos.kinds import KINDS
 from loadtest.chaos.own import Deployer
 from tests.integration.fleet import SPEC, Fleet
-from tests.integration.playing import Played, play_all, start_all
+from tests.integration.playing import Played, cores_of, frozen, play_all, start_all
 
 RUNNING = [kind for kind in KINDS if kind.name in ("chat", "seeded", "JSON schema", "not streamed")]
 GONE_WITHIN_S = 30.0  # drained, an engine has nothing to wait for
@@ -39,24 +39,41 @@ async def _scale_down_and_up(fleet: Fleet, folder: Path) -> None:
     before = fleet.flights()
     played = [Played(kind) for kind in (*RUNNING, *RUNNING)]  # both engines get some
     deployer = await Deployer.start(fleet.folder)
-    async with fleet.client() as client, asyncio.TaskGroup() as group:
-        await start_all(fleet, client, group, played)
-        await deployer.deploy(spec_with(1, folder))
-        asked_at_s = time.monotonic()
-        await asyncio.to_thread(fleet.wait_for_engines, 1)
-        (stays,) = _pids(fleet)
-        (goes,) = [host for pid, host in hosts.items() if pid != stays]
-        await asyncio.to_thread(psutil.wait_procs, [goes], GONE_WITHIN_S)
-        assert time.monotonic() - asked_at_s < GONE_WITHIN_S
+    try:
+        await deployer.deploy(spec_with(2, folder))  # changes nothing; the next goes fast
+        await _scale_amid(fleet, deployer, folder, played, hosts)
+    finally:
+        await deployer.deploy(spec_with(2, folder))
+        await deployer.stop()
     for mine, expected in zip(played, undisturbed, strict=True):
         assert difference(mine.answer, expected.answer) is None
     after = fleet.flights()
     assert after["failed"] == before["failed"]
     assert after["moved"] > before["moved"], "the gateway stays too: it counts on"
-    await deployer.deploy(spec_with(2, folder))
     await asyncio.to_thread(fleet.wait_until_whole)
-    assert stays in _pids(fleet)
-    await deployer.stop()
+    assert len(hosts.keys() & _pids(fleet)) == 1
+
+
+async def _scale_amid(
+    fleet: Fleet,
+    deployer: Deployer,
+    folder: Path,
+    played: list[Played],
+    hosts: dict[int, psutil.Process],
+) -> None:
+    """One engine less while all of `played` are in mid-stream, and stand still until it has left
+    the fleet: none ends by itself."""
+    cores = cores_of(fleet)
+    async with fleet.client() as client, asyncio.TaskGroup() as group:
+        await start_all(fleet, client, group, played)
+        asked_at_s = time.monotonic()
+        async with frozen(*cores):
+            await deployer.deploy(spec_with(1, folder))
+            await asyncio.to_thread(fleet.wait_for_engines, 1)
+        (stays,) = _pids(fleet)
+        (goes,) = [host for pid, host in hosts.items() if pid != stays]
+        await asyncio.to_thread(psutil.wait_procs, [goes], GONE_WITHIN_S)
+        assert time.monotonic() - asked_at_s < GONE_WITHIN_S
 
 
 def _pids(fleet: Fleet) -> set[int]:
