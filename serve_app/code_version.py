@@ -7,6 +7,7 @@ pinned by `tests/serve_app/test_code_version.py`, written against Ray 2.60.0.
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -21,7 +22,8 @@ CODE = ("cluster", "serve_app")
 def versioned(deployment: Deployment, *arguments: Any) -> Deployment:
     """`deployment`, whose replicas a later deploy replaces only where their code, or `arguments`
     (plain values: their constructor's), or what Serve itself compares (actor options) changed."""
-    deployment._version = sha256(f"{_code()} {arguments!r}".encode()).hexdigest()[:16]
+    given = json.dumps(arguments, sort_keys=True)  # the order of keys in a file means nothing
+    deployment._version = sha256(f"{_code()} {given}".encode()).hexdigest()[:16]
     return deployment
 
 

@@ -31,6 +31,11 @@ def test_the_number_of_engines_alone_changes_no_version() -> None:
     assert versions(spec(replicas=4)) == versions(spec())
 
 
+def test_the_order_of_keys_alone_changes_no_version() -> None:
+    engine = spec().models[0].engine
+    assert versions(spec(engine=dict(reversed(engine.items())))) == versions(spec(engine=engine))
+
+
 def test_other_code_changes_every_version(monkeypatch: pytest.MonkeyPatch) -> None:
     before = versions(spec())
     monkeypatch.setattr(code_version, "_code", lambda: "edited")
