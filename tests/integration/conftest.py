@@ -41,4 +41,5 @@ def two_engines(fleet: Fleet) -> Fleet:
     """The cluster with both engines of `demo`, and all others, up and idle."""
     fleet.wait_until_whole()
     fleet.wait_for_active(0)
+    fleet.wait_until_idle()
     return fleet

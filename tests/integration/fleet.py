@@ -161,6 +161,14 @@ class Fleet:
         states = [engine["state"] for engine in self.row(model)["engines"]]
         return states == ["ready"] * replicas
 
+    def wait_until_idle(self) -> None:
+        """Until every engine says so itself: its last word may be a moment old."""
+        names = [model.name for model in self.spec.models]
+        until(
+            lambda: not any(row["running"] for name in names for row in self.engines(name)),
+            what="no engine runs anything",
+        )
+
     def wait_for_active(self, count: int, model: str = "demo", within_s: float = 60.0) -> None:
         """Until `count` requests of a model are in flight."""
         until(
