@@ -31,7 +31,7 @@ from cluster.failover import (
 )
 from cluster.lifecycle import FlightEvent, FlightState
 from cluster.routing import Router
-from cluster.types import ReplicaId, Rng
+from cluster.types import ReplicaId, Rng, RouteRequest
 from serve_app import resume
 from serve_app.failures import Failure, error_output
 from serve_app.flights import Flight, ReplayDivergedError
@@ -298,7 +298,8 @@ class SwitchCore:
         able = [engine for engine in self._able(flight) if engine is not here]
         if not flight.traits.resumable or not able:
             return
-        there = self._choose(flight, able)
+        size = resume.route_request(flight.request)
+        there = self._choose(size, able)
         if worth_hedging(
             waited_s=now_s - flight.sent_at_s,
             here_tokens=here.outstanding_tokens - flight.load_tokens,
@@ -308,7 +309,7 @@ class SwitchCore:
             self._ports.abort(here.id, [flight.attempt_id])
             self._detach(flight, LossCause.HEDGED)
             self.counters.moved += 1
-            self._start(flight, there, now_s)
+            self._start(flight, there, size, now_s)
 
     def _allowed(self, flight: Flight) -> list[Engine]:
         """The engines that may have the flight."""
@@ -322,23 +323,22 @@ class SwitchCore:
     def _dispatch(self, flight: Flight, now_s: float) -> None:
         """Send the flight to an engine, or hold it until there is one."""
         if able := self._able(flight):
-            self._start(flight, self._choose(flight, able), now_s)
+            size = resume.route_request(flight.request, len(flight.emitted))
+            self._start(flight, self._choose(size, able), size, now_s)
         elif self._allowed(flight):
             self._fail(flight, FailReason.NOT_RESUMABLE)
         else:
             self._hold(flight, now_s)
 
-    def _choose(self, flight: Flight, able: list[Engine]) -> Engine:
-        size = resume.route_request(flight.request, len(flight.emitted))
+    def _choose(self, size: RouteRequest, able: list[Engine]) -> Engine:
         decision = self._router.choose(size, [engine.snapshot() for engine in able], self._rng)
         return self.engines[decision.replica_id]
 
-    def _start(self, flight: Flight, engine: Engine, now_s: float) -> None:
+    def _start(self, flight: Flight, engine: Engine, size: RouteRequest, now_s: float) -> None:
         self.held.pop(flight.request_id, None)
         attempt_id = f"{flight.request_id}#{self._session}{flight.attempts + 1}"
         kind = resume_kind(flight.traits, len(flight.emitted))
         flight.start_attempt(attempt_id, engine.id, kind, now_s)
-        size = resume.route_request(flight.request, len(flight.emitted))
         engine.take(flight, attempt_id, size.prompt_tokens + size.max_output_tokens)
         self._ports.add(
             engine.id, resume.attempt_request(flight.request, attempt_id, kind, flight.emitted)
