@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -99,28 +98,31 @@ def application(spec: ClusterSpec) -> Any:
         },
         logging_config=LoggingConfig(enable_access_log=False),  # HAProxy and vLLM have metrics
     )
-    read = _what_is_read(spec, spec.models)
-    for model in read["models"]:
-        del model["env"]  # the engines'
+    read = spec.model_dump(mode="json", exclude=_NOT_READ_BY_GATEWAYS)
     return versioned(gateway, read).bind(read, **engines)
 
 
-def _what_is_read(spec: ClusterSpec, models: Sequence[ModelSpec]) -> dict[str, Any]:
-    """The part of the spec that a replica serving `models` reads, for its constructor.
-
-    No more: Serve replaces every replica whose arguments changed, so that what another model needs,
-    or how many replicas there are, must not be among them.
-    """
-    raw = spec.model_dump(mode="json", exclude={"models": {"__all__": {"replicas"}}})
-    raw["gateway"].pop("replicas")
-    for name in ("http", "host"):  # the ingress's
-        raw["ports"].pop(name)
-    names = {model.name for model in models}
-    return {**raw, "models": [model for model in raw["models"] if model["name"] in names]}
+# A replica's constructor gets the part of the spec that it reads and no more: Serve replaces every
+# replica whose arguments changed. How many replicas there are and where the ingress listens is
+# Serve's to know, a process's environment is in its actor's options.
+_NOT_READ_BY_ENGINES: dict[str, Any] = {
+    "models": {"__all__": {"replicas"}},
+    "gateway": True,
+    "ports": {"http", "host"},
+}
+_NOT_READ_BY_GATEWAYS: dict[str, Any] = {
+    "models": {"__all__": {"replicas", "env"}},
+    "gateway": {"replicas"},
+    "ports": {"http", "host"},
+}
 
 
 # Serve runs user code on a second event loop by default; every chunk would cross threads.
 _REPLICA_ENV = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0"} | LEAVE_HANDLERS_ENV
+
+# On SIGTERM Ray kills the children of a worker first, while streams have yet to leave the engine.
+# The core needs no such end: the kernel ends it with its host (see vllm_plugin).
+_ENGINE_ENV = {"RAY_kill_child_processes_on_worker_exit": "false"}
 
 # vLLM resolves its platform when imported; a gateway has no use for a GPU, and on a node without
 # one the CUDA build would find no platform at all. The cache size only silences a warning.
@@ -140,8 +142,8 @@ def _engine(spec: ClusterSpec, model: ModelSpec) -> Any:
         ),
         ray_actor_options=_engine_actor(model),
     )
-    read = _what_is_read(spec, [model])
-    del read["gateway"]
+    alone = spec.model_copy(update={"models": (model,)})
+    read = alone.model_dump(mode="json", exclude=_NOT_READ_BY_ENGINES)
     return versioned(deployment, read).bind(read, model.name)
 
 
@@ -149,7 +151,7 @@ def _engine_actor(model: ModelSpec) -> dict[str, Any]:
     options: dict[str, Any] = {
         "num_cpus": model.resources.cpus,
         "num_gpus": model.gpus_per_replica,
-        "runtime_env": {"env_vars": _REPLICA_ENV | model.env},
+        "runtime_env": {"env_vars": _REPLICA_ENV | _ENGINE_ENV | model.env},
     }
     if model.resources.accelerator_type is not None:
         options["accelerator_type"] = model.resources.accelerator_type

@@ -8,10 +8,10 @@ replaced; the switches know earlier, from the wire.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import os
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from cluster.stall import StepClock
 from serve_app import engine_args, membership, replay, wire_secret
 from serve_app.engine_host import EngineHost, HostIdentity
 from serve_app.fingerprint import fingerprint
+from serve_app.host_thread import HostThread
 from serve_app.link import Heartbeat
 from serve_app.logs import configure_logging
 from serve_app.settings import ENGINE_ERRORS_ENV
@@ -89,16 +90,19 @@ class Engine:
         self._spec: ClusterSpec = cluster_spec.parse(spec)
         self._model = self._spec.model(model_name)
         keys = await asyncio.to_thread(wire_secret.keys)
-        # The core must be started from a thread that lives as long as this process: the kernel
-        # counts the *thread* as the parent whose death ends the core (see vllm_plugin).
-        self._starter = ThreadPoolExecutor(1, thread_name_prefix="engine-core-starter")
-        loop = asyncio.get_running_loop()
-        self._config, self._core = await loop.run_in_executor(self._starter, self._start_core)
+        self._thread = HostThread("engine-host")
+        self._left = False
+        await self._thread.run(self._start(keys.accepted))
+        atexit.register(self._on_exit)
+
+    async def _start(self, switch_keys: frozenset[bytes]) -> None:
+        """On the host's own thread, which nothing else needs while the core starts."""
+        self._config, self._core = self._start_core()
         seconds = await warm_up(self._core, self._config)
-        logger.info("engine of %s warmed up in %.1f s", model_name, seconds)
-        self._host = self._make_host(keys.accepted)
+        logger.info("engine of %s warmed up in %.1f s", self._model.name, seconds)
+        self._host = self._make_host(switch_keys)
         self._address = self._host.start(ray.util.get_node_ip_address(), self._ports())
-        logger.info("engine of %s listens on %s", model_name, self._address.endpoint)
+        logger.info("engine of %s listens on %s", self._model.name, self._address.endpoint)
 
     def _start_core(self) -> tuple[VllmConfig, CoreClient]:
         with tempfile.TemporaryDirectory(prefix="tokenfleet-") as folder:
@@ -149,15 +153,23 @@ class Engine:
 
     async def __del__(self) -> None:
         """Serve awaits this when it removes the replica: tell the switches, stop the core."""
-        host = getattr(self, "_host", None)
-        if host is None:
+        if hasattr(self, "_address"):
+            await self._thread.run(self._leave("the replica is being removed"))
+            await asyncio.to_thread(self._core.shutdown, 0)
+
+    def _on_exit(self) -> None:
+        """The process ends, on SIGTERM for one, without Serve having removed the replica."""
+        self._thread.finish(self._leave("its process was told to end"))
+
+    async def _leave(self, why: str) -> None:
+        """Have the switches move what runs here, or finish it, and close. Once is enough."""
+        if self._left or self._host.failure is not None:
             return
-        if host.failure is None:
-            timeout_s = self._spec.failover.drain_timeout_s
-            if not await host.drain("the replica is being removed", timeout_s):
-                logger.warning("after %g s requests still run here; they are moved", timeout_s)
-            await host.stop("the replica is removed")
-        await asyncio.to_thread(self._core.shutdown, 0)
+        self._left = True
+        timeout_s = self._spec.failover.drain_timeout_s
+        if not await self._host.drain(why, timeout_s):
+            logger.warning("after %g s requests still run here; they are moved", timeout_s)
+        await self._host.stop(why)
 
 
 def _cause(error: Exception, errors: Path) -> str:

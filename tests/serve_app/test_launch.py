@@ -218,7 +218,7 @@ class Launcher:
     def end(self) -> tuple[int, list[psutil.Process]]:
         """Its exit status, and what still runs of all it started."""
         status = self.process.wait(120)
-        return status, [p for p in self.started if p.is_running()]
+        return status, [p for p in self.started if process_tree.is_alive(p)]
 
     def close(self) -> None:
         """End it, and so all it started."""
