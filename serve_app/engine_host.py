@@ -23,7 +23,7 @@ from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs, EngineCoreReques
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from cluster.stall import StepClock
-from serve_app.host_socket import BYE_LINGER_MS, HostSocket
+from serve_app.host_socket import HostSocket
 from serve_app.link import Heartbeat
 from serve_app.wire import (
     WIRE_VERSION,
@@ -144,7 +144,7 @@ class EngineHost:
 
     def crash(self) -> None:
         """Close without a word, as a killed process does; for tests."""
-        self._close(linger_ms=0)
+        self._close()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(coroutine)
@@ -356,16 +356,14 @@ class EngineHost:
 
     async def _say_bye(self, *, core_dead: bool, reason: str) -> None:
         bye = pack(Kind.BYE, Bye(core_dead, reason))
-        for switch in tuple(self._switches):
-            with contextlib.suppress(zmq.ZMQError):
-                await self._socket.send(switch, bye)
+        await self._socket.farewell(tuple(self._switches), bye)
 
-    def _close(self, linger_ms: int = BYE_LINGER_MS) -> None:
+    def _close(self) -> None:
         current = _current_task()
         for task in self._tasks:
             if task is not current:
                 task.cancel()
-        self._socket.close(linger_ms)
+        self._socket.close()
 
 
 def _current_task() -> asyncio.Task[Any] | None:

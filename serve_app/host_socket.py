@@ -7,6 +7,10 @@ most one look-up of its key (see `wire_security`).
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import Iterable
+
 import zmq
 import zmq.asyncio
 from zmq.auth.asyncio import AsyncioAuthenticator
@@ -21,8 +25,8 @@ from serve_app.wire_security import (
     secure_host,
 )
 
-BYE_LINGER_MS = 200
-"""How long closing waits for the farewell to get out."""
+FAREWELL_S = 0.2
+"""How long a farewell may take to reach everyone."""
 
 
 class HostSocket:
@@ -36,7 +40,7 @@ class HostSocket:
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # an unreachable switch is an error
         self._socket.setsockopt(zmq.SNDHWM, SEND_QUEUE_MESSAGES)
-        self._socket.setsockopt(zmq.LINGER, BYE_LINGER_MS)
+        self._socket.setsockopt(zmq.LINGER, 0)  # see `farewell`
         heartbeat.apply(self._socket)
         secure_host(self._socket, self._keys)
 
@@ -67,7 +71,25 @@ class HostSocket:
         EAGAIN where it does not read."""
         await self._socket.send_multipart([switch, *frames], zmq.NOBLOCK, copy=False)
 
-    def close(self, linger_ms: int = BYE_LINGER_MS) -> None:
-        """Close, once what is queued got out or `linger_ms` are over. Closing twice is fine."""
+    async def farewell(self, switches: Iterable[bytes], frames: Frames) -> None:
+        """Send the last message; wait until those who got it have hung up, `FAREWELL_S` at most.
+
+        Were this end closed first, with something of theirs still on its way, the kernel would
+        answer that with a reset, which throws away what they have not read.
+        """
+        hung_up = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        sent = 0
+        for switch in switches:
+            with contextlib.suppress(zmq.ZMQError):
+                await self.send(switch, frames)
+                sent += 1
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_S):
+                for _ in range(sent):
+                    await hung_up.recv_multipart()
+        self._socket.disable_monitor()
+
+    def close(self) -> None:
+        """Close at once. Closing twice is fine."""
         self._authenticator.stop()
-        self._context.destroy(linger_ms)  # the socket, and the I/O thread with it
+        self._context.destroy(0)  # the sockets, and the I/O thread with them

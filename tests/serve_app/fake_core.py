@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any
 
@@ -185,7 +185,11 @@ class HostThread:
 
     def leave(self) -> None:
         """A planned removal: says goodbye."""
-        asyncio.run_coroutine_threadsafe(self.host.stop("removed"), self._loop).result(5)
+        self.await_there(self.host.stop("removed"))
+
+    def await_there(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine on the host's loop and wait for what it returns."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(5)
 
     def drain(self, timeout_s: float = 5.0) -> Future[bool]:
         """Start a planned removal; done when nothing runs there, or it took too long."""

@@ -105,6 +105,19 @@ def test_a_draining_host_finishes_what_has_nowhere_to_go(fleet):
     assert fleet.switch.snapshot()["flights"]["moved"] == 0
 
 
+@pytest.mark.parametrize("_", range(10))  # aborts that cross the farewell had it lost in one of 3
+def test_a_farewell_arrives_while_the_last_requests_are_taken_away(fleet, _):
+    leaving = with_a_stream(fleet, "a", "b")
+
+    async def leave() -> None:
+        await leaving.host.drain("scaled down", timeout_s=5)
+        await leaving.host.stop("removed")
+
+    leaving.await_there(leave())
+    until(lambda: fleet.row(leaving.engine_id)["state"] in ("down", "connecting"))
+    assert fleet.switch.snapshot()["losses"]["last"] is None
+
+
 def test_draining_ends_at_its_timeout(fleet):
     assert with_a_stream(fleet, "a").drain(timeout_s=0.05).result(5) is False
 
