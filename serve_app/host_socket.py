@@ -88,6 +88,7 @@ class HostSocket:
                 for _ in range(sent):
                     await hung_up.recv_multipart()
         self._socket.disable_monitor()
+        hung_up.close()
 
     def close(self) -> None:
         """Close at once. Closing twice is fine."""
