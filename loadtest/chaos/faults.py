@@ -18,6 +18,7 @@ PAUSE_HOST_S = 4.0  # over the default heartbeat timeout, 1.5 s
 
 VICTIM_PROCESS = {
     Fault.KILL_HOST: "host",
+    Fault.TERMINATE_HOST: "host",
     Fault.PAUSE_HOST: "host",
     Fault.KILL_CORE: "EngineCore",
     Fault.STALL_CORE: "EngineCore",
@@ -25,6 +26,8 @@ VICTIM_PROCESS = {
     Fault.KILL_WORKER: "Worker",
 }
 PAUSES_S = {Fault.PAUSE_CORE: PAUSE_CORE_S, Fault.PAUSE_HOST: PAUSE_HOST_S}
+SIGNALS = {Fault.TERMINATE_HOST: signal.SIGTERM, Fault.STALL_CORE: signal.SIGSTOP}
+"""Of the others: SIGKILL."""
 
 Deploy = Callable[[Fault], Awaitable[str]]
 """Does a fault that Serve does; returns what was deployed, in words."""
@@ -70,7 +73,7 @@ class Faults:
             await _paused(victim, pause_s)
             return f"{kind} {victim.pid} of engine {action.victim}, for {pause_s:g} s"
         self.spent.add(action.victim)
-        victim.send_signal(signal.SIGSTOP if action.fault is Fault.STALL_CORE else signal.SIGKILL)
+        victim.send_signal(SIGNALS.get(action.fault, signal.SIGKILL))
         return f"{kind} {victim.pid} of engine {action.victim}"
 
 

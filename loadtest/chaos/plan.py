@@ -20,6 +20,7 @@ class Fault(StrEnum):
     """What is done to the cluster."""
 
     KILL_HOST = "kill-host"  # SIGKILL of an engine's host process
+    TERMINATE_HOST = "terminate-host"  # SIGTERM, as a node that goes sends: it hands over and ends
     KILL_CORE = "kill-core"  # of its EngineCore
     KILL_WORKER = "kill-worker"  # of a worker
     STALL_CORE = "stall-core"  # SIGSTOP of its EngineCore, for good
@@ -33,6 +34,7 @@ class Fault(StrEnum):
 
 ON_ENGINES = (
     Fault.KILL_HOST,
+    Fault.TERMINATE_HOST,
     Fault.KILL_CORE,
     Fault.KILL_WORKER,
     Fault.STALL_CORE,
