@@ -102,31 +102,32 @@ def read_trace(path: str | Path, form: Format) -> list[TraceRequest]:
 
 def parse_mooncake(lines: Iterable[str], source: str) -> list[TraceRequest]:
     """`source` is what errors call the trace; blank lines are skipped. Raises TraceError."""
-    requests = []
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
+    requests, number = [], 0
+    try:
+        for number, line in enumerate(lines, start=1):  # noqa: B007 - the error names it
+            if line.strip():
                 requests.append(_MooncakeLine.model_validate_json(line).request())
-            except ValidationError as error:
-                raise TraceError(source, number, _said(error)) from None
+    except ValidationError as error:
+        raise TraceError(source, number, _said(error)) from None
     return _from_zero(requests)
 
 
 def parse_azure(lines: Iterable[str], source: str) -> list[TraceRequest]:
     """`source` is what errors call the trace; blank lines are skipped. Raises TraceError."""
     reader = csv.DictReader(lines)
-    wanted = [field.alias for field in _AzureLine.model_fields.values()]
-    if missing := [name for name in wanted if name not in (reader.fieldnames or ())]:
-        raise TraceError(source, 1, f"no column {missing[0]} in {reader.fieldnames or 'no header'}")
-    requests = []
     try:
-        for row in reader:
-            requests.append(_AzureLine.model_validate(row).request())
+        _check_header(reader.fieldnames or (), source)
+        return _from_zero([_AzureLine.model_validate(row).request() for row in reader])
     except ValidationError as error:
         raise TraceError(source, reader.line_num, _said(error)) from None
     except csv.Error as error:
         raise TraceError(source, reader.line_num, str(error)) from None
-    return _from_zero(requests)
+
+
+def _check_header(columns: Sequence[str], source: str) -> None:
+    for field in _AzureLine.model_fields.values():
+        if field.alias not in columns:
+            raise TraceError(source, 1, f"no column {field.alias} among {list(columns)}")
 
 
 PARSERS: dict[Format, Callable[[Iterable[str], str], list[TraceRequest]]] = {
@@ -164,7 +165,7 @@ def cut(requests: Iterable[TraceRequest], duration_s: float) -> list[TraceReques
 def scale_tokens(requests: Iterable[TraceRequest], factor: float) -> list[TraceRequest]:
     """All lengths times `factor`, at least 1 token: the same mix for a model with a shorter
     context, or a slower machine. Blocks keep their ids and are scaled with the rest, so what two
-    prompts share stays the same part of them. Raises ValueError for a factor that is not above 0."""
+    prompts share stays the same part of them. Raises ValueError unless factor > 0."""
     _check_positive("factor", factor)
     return [
         replace(
