@@ -1,5 +1,4 @@
-"""Two runs of the same load compared: per metric the change from A to B, how sure it is, and whether
-it is one.
+"""Two runs of the same load compared: per metric the change from A to B, and whether it is one.
 
 The interval is a paired block bootstrap (`loadtest/intervals.py`): a latency or a share belongs to
 the stretch of the load in which its request was due, what makes up a rate to the stretch of the run
@@ -85,14 +84,25 @@ def compare(
 
 @dataclass(frozen=True, slots=True)
 class _Run:
+    """`load_s` is from the first request that was due to the last, the same for two runs of an open
+    loop; `window_s` may be longer by what the answers took."""
+
     records: Records
     start_s: float
+    load_s: float
     window_s: float
 
-    def blocked(self, samples: Sequence[tuple[float, float]]) -> Blocked:
-        """From (instant in s, value). What ends after the window belongs to its last block."""
+    def by_due(self, samples: Sequence[tuple[float, float]]) -> Blocked:
+        """From (instant in s at which the request was due, value)."""
+        return self._blocked(samples, self.load_s or 1.0)
+
+    def by_end(self, samples: Sequence[tuple[float, float]]) -> Blocked:
+        """From (instant in s at which the request ended, value)."""
+        return self._blocked(samples, self.window_s)
+
+    def _blocked(self, samples: Sequence[tuple[float, float]], length_s: float) -> Blocked:
         at_s, values = np.array(samples, dtype=np.float64).reshape(-1, 2).T
-        blocks = ((at_s - self.start_s) / self.window_s * BLOCKS).astype(np.intp)
+        blocks = ((at_s - self.start_s) / length_s * BLOCKS).astype(np.intp)
         return Blocked(values, np.clip(blocks, 0, BLOCKS - 1))
 
 
@@ -100,8 +110,8 @@ def _run(records: Iterable[RequestRecord], window_s: float) -> _Run:
     if not window_s > 0:
         raise ValueError(f"a window must be above 0 s, not {window_s}")
     offered = measured(records)
-    start_s = min((record.sample.t_sched_s for record in offered), default=0.0)
-    return _Run(offered, start_s, window_s)
+    due_s = [record.sample.t_sched_s for record in offered] or [0.0]
+    return _Run(offered, min(due_s), max(due_s) - min(due_s), window_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +143,7 @@ def _latency(metric: Metric, percent: float) -> _Quantity:
     def samples(run: _Run) -> Blocked:
         of = VALUES_S[metric]
         succeeded = [record.sample for record in run.records if record.sample.error is None]
-        return run.blocked([(sample.t_sched_s, v) for sample in succeeded for v in of(sample)])
+        return run.by_due([(sample.t_sched_s, v) for sample in succeeded for v in of(sample)])
 
     value = partial(nearest_rank, percent=percent)
     drawn = partial(percentiles, percent=percent)
@@ -145,7 +155,7 @@ def _share(name: str, up_is_better: bool, of: Callable[[RequestRecord], bool | N
 
     def samples(run: _Run) -> Blocked:
         told = [(record.sample.t_sched_s, of(record)) for record in run.records]
-        return run.blocked([(at_s, said) for at_s, said in told if said is not None])
+        return run.by_due([(at_s, said) for at_s, said in told if said is not None])
 
     return _Quantity(name, up_is_better, samples, lambda values: float(values.mean()), means)
 
@@ -155,7 +165,7 @@ def _rate(name: str, of: Callable[[RequestRecord], float]) -> _Quantity:
 
     def samples(run: _Run) -> Blocked:
         succeeded = [record for record in run.records if record.sample.error is None]
-        return run.blocked([(_end_s(r), of(r) / run.window_s) for r in succeeded if of(r)])
+        return run.by_end([(_end_s(r), of(r) / run.window_s) for r in succeeded if of(r)])
 
     # A block without any is a rate of 0, not a lack of samples.
     return _Quantity(name, True, samples, lambda values: float(values.sum()), totals, 0, 0)
