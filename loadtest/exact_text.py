@@ -37,18 +37,16 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """What each word costs in tokens in one place of a text, and those that cost one."""
+    """What each word costs in tokens in one place of a text, and those that cost least."""
 
     tokens: dict[str, int]
-    single: tuple[str, ...]
+    cheapest: tuple[str, ...]
 
     @classmethod
     def of(cls, counts: Sequence[int]) -> "_Place":
         tokens = dict(zip(WORDS, counts, strict=True))
-        single = tuple(word for word in WORDS if tokens[word] == 1)
-        if not single:
-            raise ExactTextError("no word of the list is a single token of this tokenizer")
-        return cls(tokens, single)
+        least = min(counts)
+        return cls(tokens, tuple(word for word in WORDS if tokens[word] == least))
 
 
 class ExactTexts:
@@ -60,6 +58,8 @@ class ExactTexts:
         self._counter = counter
         self._first = _Place.of(counts[: len(WORDS)])
         self._later = _Place.of([count - counts[0] for count in counts[len(WORDS) :]])
+        if self._later.tokens[self._later.cheapest[0]] != 1:
+            raise ExactTextError("no word of the list is a single token of this tokenizer")
 
     def build(self, recipes: Sequence[Sequence[Piece]]) -> list[str]:
         """One text per recipe: its pieces in a row, together of as many tokens as they ask for.
@@ -97,12 +97,12 @@ class ExactTexts:
             words.append(word)
             left -= place.tokens[word]
         if left and not words:
-            words.append(rng.choice(self._first.single))
-            left -= 1
-        words += rng.choices(self._later.single, k=left)
+            words.append(rng.choice(self._first.cheapest))
+            left -= self._first.tokens[words[0]]
+        words += rng.choices(self._later.cheapest, k=max(0, left))
 
     def _correct(self, words: list[str], missing: int) -> None:
         """Adds `missing` tokens, or takes them away where it is negative."""
         while missing < 0 and len(words) > 1:
             missing += self._later.tokens[words.pop()]
-        words += self._later.single[:1] * missing
+        words += self._later.cheapest[:1] * missing

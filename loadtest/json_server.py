@@ -63,8 +63,10 @@ class JsonServer:
 
     def _sent_headers(self, body: Mapping[str, Any] | None) -> dict[str, str]:
         # Given headers replace the pool's own, so the content type has to be said.
-        return self._headers if body is None else {"Content-Type": "application/json"} | (
+        return (
             self._headers
+            if body is None
+            else {"Content-Type": "application/json"} | (self._headers)
         )
 
 

@@ -42,7 +42,8 @@ def violations_of(
 ) -> list[tuple[tuple[int | str, ...], str]]:
     """Every violation in `error`, found in `data`, as (location of keys, message)."""
     return [
-        (tuple(_written(e["loc"], data)), _message(e, root)) for e in error.errors(include_url=False)
+        (tuple(_written(e["loc"], data)), _message(e, root))
+        for e in error.errors(include_url=False)
     ]
 
 
@@ -121,7 +122,7 @@ def _kind(part: type[BaseModel]) -> Any:
 
 
 def _parts_in(annotation: Any) -> list[type[BaseModel]]:
-    """The pydantic models in `Model`, `Model | None`, `tuple[Model, ...]`, `Annotated[A | B, …]`."""
+    """The pydantic models in `Model`, `Model | None`, `tuple[Model, ...]` or a union of kinds."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [found for inside in get_args(annotation) for found in _parts_in(inside)]

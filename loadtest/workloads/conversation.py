@@ -5,6 +5,7 @@ is known before the start. A session ends before a turn that might not fit into 
 as an application would end it.
 """
 
+from math import ceil
 from random import Random
 from typing import Literal
 
@@ -13,10 +14,14 @@ from pydantic import Field
 from loadtest.exact_text import Piece, Seed
 from loadtest.scenario_parts import Seconds, Tokens
 from loadtest.sessions import Session
-from loadtest.workloads.kit import Generating, Kit, generator
+from loadtest.workloads.kit import Generated, Kit, generator
+
+REREAD = 1.25
+"""An answer's text may be read as more tokens than it was written with, above all where it is
+nonsense; so much more is left room for."""
 
 
-class Conversation(Generating):
+class Conversation(Generated):
     """A system prompt that all share, then user messages and answers by turns."""
 
     kind: Literal["conversation"] = "conversation"
@@ -57,7 +62,7 @@ class Conversation(Generating):
                 ),
                 system=system,
                 kind="conversation",
-                extra=self.body,
+                extra=self.extra,  # special tokens stay hidden: answers come back as text
             )
             for index, plan in enumerate(plans)
         ]
@@ -80,5 +85,5 @@ class Conversation(Generating):
                 break
             kit.check_fits("user_tokens", history + user, output)
             plan.append((user, output, think_s if plan else 0.0))
-            history += user + output + kit.exchange_tokens
+            history += user + ceil(output * REREAD) + kit.exchange_tokens
         return plan

@@ -13,10 +13,10 @@ from pydantic import Field
 from loadtest.exact_text import Piece, Seed
 from loadtest.scenario_parts import Tokens
 from loadtest.sessions import Session
-from loadtest.workloads.kit import Generating, Kit, generator
+from loadtest.workloads.kit import Generated, Kit, generator
 
 
-class Documents(Generating):
+class Documents(Generated):
     """Prompts of a shared document, then a question of one's own."""
 
     kind: Literal["documents"] = "documents"

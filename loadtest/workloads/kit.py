@@ -68,22 +68,14 @@ class Kit:
         return self.texts.build([[Piece(tokens, (*seed, "system"))]])[0]
 
 
-class Generating(Part):
-    """What workloads of generated text have in common."""
+class Answered(Part):
+    """What workloads have in common whose prompts and answers have set lengths."""
 
-    output_tokens: Tokens = Field(
-        description="Tokens of an answer, as a number or a spread. Required."
-    )
     exact_output: bool = Field(
         default=True,
         description="Whether an answer has exactly so many tokens: `min_tokens`, and special "
         "tokens shown, lest they be chunks of nothing. Default true: else the model decides how "
         "much load there is. Set false for a server that refuses these fields of vLLM's.",
-    )
-    system_tokens: int = Field(
-        default=0,
-        ge=0,
-        description="Tokens of a system prompt that all sessions share. Default 0: none.",
     )
     extra: dict[str, Any] = Field(
         default={"temperature": 0},
@@ -100,6 +92,19 @@ class Generating(Part):
         """A session's `extra`."""
         shown = {"skip_special_tokens": False} if self.exact_output else {}
         return {**shown, **self.extra}
+
+
+class Generated(Answered):
+    """What workloads of made-up text have in common."""
+
+    output_tokens: Tokens = Field(
+        description="Tokens of an answer, as a number or a spread. Required."
+    )
+    system_tokens: int = Field(
+        default=0,
+        ge=0,
+        description="Tokens of a system prompt that all sessions share. Default 0: none.",
+    )
 
 
 def generator(seed: Seed, what: str) -> Random:

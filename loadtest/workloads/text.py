@@ -10,10 +10,10 @@ from pydantic import Field
 from loadtest.exact_text import Piece, Seed
 from loadtest.scenario_parts import Tokens
 from loadtest.sessions import Session
-from loadtest.workloads.kit import Generating, Kit, UnfitError, generator
+from loadtest.workloads.kit import Generated, Kit, UnfitError, generator
 
 
-class Text(Generating):
+class Text(Generated):
     """Random words in, so many tokens out."""
 
     kind: Literal["text"] = "text"
