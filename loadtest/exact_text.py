@@ -37,7 +37,8 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """What each word costs in tokens in one place of a text, and those that cost least."""
+    """What each word costs in tokens in one place of a text, and those that cost least, but not
+    nothing."""
 
     tokens: dict[str, int]
     cheapest: tuple[str, ...]
@@ -45,7 +46,7 @@ class _Place:
     @classmethod
     def of(cls, counts: Sequence[int]) -> "_Place":
         tokens = dict(zip(WORDS, counts, strict=True))
-        least = min(counts)
+        least = min((count for count in counts if count > 0), default=0)
         return cls(tokens, tuple(word for word in WORDS if tokens[word] == least))
 
 

@@ -40,11 +40,12 @@ class ScenarioError(ValueError):
 def violations_of(
     error: ValidationError, root: type[BaseModel], data: Any
 ) -> list[tuple[tuple[int | str, ...], str]]:
-    """Every violation in `error`, found in `data`, as (location of keys, message)."""
-    return [
+    """Every violation in `error`, found in `data`, once, as (location of keys, message)."""
+    found = [
         (tuple(_written(e["loc"], data)), _message(e, root))
         for e in error.errors(include_url=False)
     ]
+    return list(dict.fromkeys(found))
 
 
 def key_path(location: Location) -> str:
@@ -59,9 +60,12 @@ def key_path(location: Location) -> str:
 
 
 def _written(location: Location, data: Any) -> Iterable[int | str]:
-    """The location without the kinds that pydantic adds: keys and indices of `data` only."""
+    """The location in `data`: without the kinds that pydantic adds, and no deeper than a number
+    that stands for a spread."""
     tagged = False
     for part in location:
+        if not isinstance(data, Mapping | list | tuple):
+            return
         is_tag = not tagged and isinstance(data, Mapping) and data.get(KIND) == part
         if not is_tag:
             yield part
@@ -92,10 +96,10 @@ def _context(error: ErrorDetails) -> dict[str, Any]:
 _WORDING = {
     "value_error": "{error}",
     "missing": "required, and not given",
-    "greater_than": "{input} must be above {gt}",
-    "greater_than_equal": "{input} is below the minimum {ge}",
-    "less_than": "{input} must be below {lt}",
-    "less_than_equal": "{input} is above the maximum {le}",
+    "greater_than": "{input} must be above {gt:g}",
+    "greater_than_equal": "{input} is below the minimum {ge:g}",
+    "less_than": "{input} must be below {lt:g}",
+    "less_than_equal": "{input} is above the maximum {le:g}",
     "string_pattern_mismatch": "{input} does not match {pattern}",
     "literal_error": "{input} is not one of {expected}",
     "union_tag_invalid": "kind: {tag!r} is not one of {expected_tags}",

@@ -7,6 +7,7 @@ A drawn value is written as a number where it is always the same, or as a spread
     prompt_tokens: {min: 50, max: 1500, median: 200, sigma: 1}   # log-normal, as people's are
 """
 
+from collections.abc import Mapping
 from math import exp, log
 from random import Random
 from statistics import NormalDist
@@ -14,6 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+EXAMPLE = "{min: 50, max: 400}"
 EDGE = 2**-53  # a probability of 0 or 1 has no finite quantile
 
 
@@ -43,8 +45,11 @@ class _Spread(Part):
     @model_validator(mode="before")
     @classmethod
     def _of_number(cls, value: Any) -> Any:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return {"min": value, "max": value} if is_number else value
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return {"min": value, "max": value}
+        if not isinstance(value, cls | Mapping):
+            raise ValueError(f"{value!r:.80} is neither a number nor a spread: {EXAMPLE}")
+        return value
 
     @field_validator("max", check_fields=False)
     @classmethod
