@@ -7,8 +7,8 @@ a boundary. What no block covers, and every prompt of a trace without blocks (Az
 nobody.
 
 Lengths are scaled to the model, prompts, answers and blocks alike, so what two prompts share stays
-the same part of them. The chat template's own tokens come first and count as part of the first
-block; a prompt that is scaled to less has the template and one token.
+the same part of them. The chat template's own tokens count as part of the first block, those
+behind the message too; a prompt that is scaled to less has the template and one token.
 """
 
 from math import floor
