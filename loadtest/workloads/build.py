@@ -24,12 +24,16 @@ def build_sessions(scenario: "Scenario", target: Target) -> list[Session]:
     """Every session of the load, in the order in which they start; of a closed loop, in which users
     take them.
 
-    Raises ScenarioError for a workload that does not fit the target, TargetError where prompts need
-    a tokenizer and there is none, ServerError where the server does not answer what it is asked
-    about tokens, and FramingError or ExactTextError where a tokenizer defies exact lengths.
+    Raises ScenarioError for a workload that does not fit the target and for a load without any,
+    TargetError where prompts need a tokenizer and there is none, ServerError where the server does
+    not answer what it is asked about tokens, and FramingError or ExactTextError where a tokenizer
+    defies exact lengths.
     """
     kit = Kit(target)
     instants = _instants_s(scenario)
+    if not instants:
+        nothing = f"no session starts within the {scenario.duration_s:g} s of the load"
+        raise ScenarioError(scenario.name, [("arrivals", nothing)])
     if not scenario.tenants:
         sessions = _asked(scenario, None, len(instants), kit)
         return [replace(next(sessions), at_s=at_s) for at_s in instants]

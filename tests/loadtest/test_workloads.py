@@ -174,3 +174,16 @@ def test_an_unknown_context_limits_nothing() -> None:
     target = replace(demo_target(), max_model_len=None)
     (session,) = build_sessions(closed(TEXT | {"prompt_tokens": 9000}, sessions=1), target)
     assert session.turns[0].prompt_tokens == 9000
+
+
+def test_a_load_without_sessions_is_refused() -> None:
+    arrivals = {"kind": "poisson", "rate_per_s": 1e-6}
+    opened = {"mode": "open", "users": None, "sessions": None, "arrivals": arrivals}
+    with pytest.raises(ScenarioError, match="arrivals: no session starts within the 10 s"):
+        build_sessions(closed(TEXT, **opened), demo_target())
+
+
+def test_a_tenant_may_have_no_session() -> None:
+    tenants = [{"name": "a", "share": 1.0}, {"name": "b", "share": 1e-9}]
+    sessions = build_sessions(closed(TEXT, tenants=tenants), demo_target())
+    assert {session.tenant for session in sessions} == {"a"}
