@@ -1,0 +1,10 @@
+"""A run's report: one HTML file that opens anywhere, offline.
+
+series          what the charts draw, as numbers
+chart           one chart as plotly's JSON
+latency         distributions, and latency against the rate
+timeline        the run over time
+server_metrics  engines, from the server's own metrics
+tables          the numbers, as HTML
+page            all of it in one file, from page.html, style.css and charts.js
+"""
