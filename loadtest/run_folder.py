@@ -21,6 +21,10 @@ class RunFolderError(Exception):
     """A run's folder cannot be used; the message names the file, the line and the reason."""
 
 
+class EmptyRunError(RunFolderError):
+    """The run measured nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServerSample:
     """The server's own metrics at one instant, by sample name with its labels."""
@@ -55,12 +59,12 @@ class RunFolder:
 
     @classmethod
     def read(cls, path: Path) -> "RunFolder":
-        """Raises RunFolderError for a file that is missing or broken, or a run without requests."""
+        """Raises RunFolderError for what is missing or broken, EmptyRunError without a request."""
         if not path.is_dir():
             raise RunFolderError(f"{path} is not the folder of a run: no such folder")
         records = _lines(path / run_records.REQUESTS, run_records.from_json)
         if not any(not record.warm_up for record in records):
-            raise RunFolderError(f"{path / run_records.REQUESTS} holds no measured request")
+            raise EmptyRunError(f"{path / run_records.REQUESTS} holds no measured request")
         return cls(
             path=path,
             config=_object(path / run_records.CONFIG),

@@ -14,6 +14,9 @@ from loadtest.report.series import round_up_125
 Trace = dict[str, Any]
 Numbers = Iterable[float | None]
 
+Entry = tuple[str, str, str]
+"""Of a legend: name, colour, and shape, one of those in `style.css`."""
+
 BLUE, ORANGE, GREEN, PURPLE, RED = "blue", "orange", "green", "purple", "red"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED)
 HEIGHT = 250  # px
@@ -32,20 +35,18 @@ class Chart:
     layout: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
     wide: bool = False
-    shaded: str = ""  # what the shaded stretch of the chart is
+    also: Sequence[Entry] = ()  # in the legend, beside the series
 
     @property
-    def legend(self) -> list[tuple[str, str, str]]:
-        """(name, colour, shape) of each series, none for a single one; shapes are those of
-        `style.css`."""
+    def legend(self) -> list[Entry]:
+        """Of each series, if there are several, and of what else is drawn."""
         colours = self.layout["meta"]["colours"]
         series = [
             (trace["name"], colours[place % len(colours)], _shape(trace))
             for place, trace in enumerate(self.data)
             if "name" in trace
         ]
-        shade = [(self.shaded, "shade", "block")] if self.shaded else []
-        return [*series, *shade] if len(series) > 1 or shade else []
+        return [*(series if len(series) > 1 else []), *self.also]
 
     @property
     def figure(self) -> dict[str, Any]:
@@ -77,7 +78,9 @@ def layout(
 def _shape(trace: Trace) -> str:
     if trace["type"] == "bar":
         return "block"
-    return "dot" if trace["mode"] == "markers" else str(trace["line"].get("dash", "solid"))
+    if trace["mode"] == "markers":
+        return "ring" if trace["marker"].get("symbol", "").endswith("-open") else "dot"
+    return str(trace["line"].get("dash", "solid"))
 
 
 def axis(title: str, **more: Any) -> dict[str, Any]:

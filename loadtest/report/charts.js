@@ -9,7 +9,7 @@ function colour(name) {
 
 function axis(of) {
   return {
-    automargin: true,
+    separatethousands: true,
     gridcolor: colour("grid"),
     linecolor: colour("rule"),
     zerolinecolor: colour("rule"),

@@ -62,8 +62,9 @@ def _distribution(
             _log_ms_axis(first.title, everything_ms),
             axis("share of samples, %", range=[0, 101], ticksuffix=" %"),
             [BLUE, ORANGE],
-            **bound_lines(bounds),
+            shapes=[_bound_line(bound_s) for _, bound_s in bounds],
         ),
+        also=[(text, "muted", "dotted") for text, _ in bounds],
         note=f"Drawn through {len(curves[0].values):,} of {curves[0].n:,} samples."
         if drawn
         else "",
@@ -102,22 +103,10 @@ def _ticks(low: float, high: float) -> list[float]:
     return ticks
 
 
-def bound_lines(bounds: Sequence[tuple[str, float]]) -> dict[str, Any]:
-    """Vertical lines at the SLO's bounds, with their text along them."""
-    shapes = [
-        {
-            "type": "line",
-            "x0": bound_s * 1e3,
-            "x1": bound_s * 1e3,
-            "yref": "paper",
-            "y0": 0,
-            "y1": 1,
-            "line": {"dash": "dot", "width": 1.5},
-            "label": {"text": text, "textposition": "start", "textangle": -90, "yanchor": "bottom"},
-        }
-        for text, bound_s in bounds
-    ]
-    return {"shapes": shapes} if shapes else {}
+def _bound_line(bound_s: float) -> dict[str, Any]:
+    """A vertical line at one of the SLO's bounds; the legend has its text."""
+    ends = {"x0": bound_s * 1e3, "x1": bound_s * 1e3, "yref": "paper", "y0": 0, "y1": 1}
+    return {"type": "line", **ends, "line": {"dash": "dot", "width": 1.5}}
 
 
 def against_rate(samples: Sequence[RequestSample]) -> list[Chart]:
@@ -157,7 +146,7 @@ def _against_rate(
             "(n = %{customdata})<extra></extra>",
             marker={"size": 7, "symbol": symbol},
         )
-        for percent, symbol in ((50, "circle"), (90, "diamond-open"))
+        for percent, symbol in ((50, "circle"), (90, "circle-open"))
     ]
     return Chart(
         f"rate-{latency.name}",

@@ -49,8 +49,8 @@ def render(folder: RunFolder, summary: Summary) -> str:
 def _sections(folder: RunFolder, summary: Summary) -> Iterable[Section]:
     samples = [record.sample for record in folder.measured if not record.missed]
     bounds = latency_bounds(summary)
-    yield Section("glance", "At a glance", f'<div class="tiles">{tables.glance(summary)}</div>')
     yield Section("slo", "SLO", tables.slo(summary.slo))
+    yield Section("glance", "At a glance", f'<div class="tiles">{tables.glance(summary)}</div>')
     yield Section("load", "Load", tables.load(summary))
     yield Section(
         "latency",

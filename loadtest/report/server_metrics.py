@@ -1,7 +1,8 @@
 """What the server's own metrics say of its engines: how many, how evenly loaded, how warm.
 
 Names are Prometheus samples as scraped, `name{label="value",…}`. vLLM tells engines apart by the
-label `engine`; a server that has no such label, or no metrics, has nothing here.
+label `engine`; a server that has no such label, or no metrics, has nothing here. Where Tokenfleet
+names its engines itself, that counts: to vLLM each of them is engine 0.
 """
 
 import re
@@ -14,11 +15,12 @@ from loadtest.report.chart import BLUE, HEIGHT, Chart, Trace, axis, from_zero, l
 from loadtest.run_folder import ServerSample
 
 ENGINE_LABEL = "engine"
-RUNNING = "vllm:num_requests_running"
-WAITING = "vllm:num_requests_waiting"
-QUERIES = "vllm:prefix_cache_queries_total"
-HITS = "vllm:prefix_cache_hits_total"
-OUTPUT_TOKENS = "vllm:generation_tokens_total"
+RUNNING = "tokenfleet:engine_running", "vllm:num_requests_running"
+WAITING = "tokenfleet:engine_waiting", "vllm:num_requests_waiting"
+QUERIES = ("vllm:prefix_cache_queries_total",)
+HITS = ("vllm:prefix_cache_hits_total",)
+ENGINES, READY = "tokenfleet:engines", "ready"
+OUTPUT_TOKENS = ("vllm:generation_tokens_total",)
 
 _SAMPLE = re.compile(r"(?P<name>[^{]+)(?:\{(?P<labels>.*)\})?")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -38,8 +40,14 @@ class Engine:
     prefix_hit_frac: float | None
 
 
-def by_engine(samples: Iterable[ServerSample], metric: str) -> dict[str, Series]:
-    """A metric's series of each engine; engines of several models are told apart by both."""
+def by_engine(samples: Sequence[ServerSample], metrics: Sequence[str]) -> dict[str, Series]:
+    """Each engine's series of the first of the metrics that the server has."""
+    found = (_by_engine(samples, metric) for metric in metrics)
+    return next((series for series in found if series), {})
+
+
+def _by_engine(samples: Iterable[ServerSample], metric: str) -> dict[str, Series]:
+    """Engines of several models are told apart by both names."""
     series: dict[tuple[str, str], Series] = defaultdict(list)
     for sample in samples:
         for key, value in sample.metrics.items():
@@ -62,12 +70,22 @@ def _labels(key: str, metric: str) -> Mapping[str, str] | None:
 
 
 def engine_counts(samples: Sequence[ServerSample]) -> Series:
-    """How many engines reported at each instant; empty where none ever did."""
-    counts = dict.fromkeys((sample.at_s for sample in samples), 0)
-    for series in by_engine(samples, RUNNING).values():
-        for at_s, _ in series:
-            counts[at_s] += 1
-    return sorted((at_s, float(n)) for at_s, n in counts.items()) if any(counts.values()) else []
+    """How many engines were ready at each instant: as the server counts them, else as many as
+    reported. Empty where it does neither."""
+    counts = [(sample.at_s, _ready(sample.metrics)) for sample in samples]
+    return [(at_s, n) for at_s, n in counts if n is not None] if any(n for _, n in counts) else []
+
+
+def _ready(metrics: Mapping[str, float]) -> float | None:
+    """None for a look at the server that brought nothing."""
+    said = [
+        value if labels.get("state") == READY else 0.0
+        for key, value in metrics.items()
+        if (labels := _labels(key, ENGINES)) is not None
+    ]
+    if said or not metrics:
+        return sum(said) if said else None
+    return float(len(by_engine([ServerSample(0.0, metrics)], RUNNING)))
 
 
 def engines(samples: Sequence[ServerSample]) -> list[Engine]:
@@ -82,7 +100,7 @@ def engines(samples: Sequence[ServerSample]) -> list[Engine]:
             output_tokens=_growth(tokens.get(name)),
             prefix_hit_frac=_ratio(_growth(hits.get(name)), _growth(queries.get(name))),
         )
-        for name in sorted({*running, *tokens, *queries})
+        for name in running or tokens or queries
     ]
 
 
@@ -117,12 +135,15 @@ def balance(samples: Sequence[ServerSample]) -> list[Chart]:
         "z": [[values.get(instant) for instant in at_s] for values in known],
         "zmin": 0,
         "colorscale": "Cividis",
-        "colorbar": {"title": {"text": "requests", "side": "right"}, "thickness": 12},
+        "colorbar": {
+            "title": {"text": "requests", "side": "right", "font": {"size": 12}},
+            "thickness": 12,
+        },
         "hovertemplate": "engine %{y}: %{z} requests at %{x:.4g} s<extra></extra>",
     }
     drawn = layout(
         axis("time since the load began, s"),
-        axis("engine", type="category", ticks=""),
+        axis("engine", type="category", automargin=True),
         [BLUE],
         height=max(HEIGHT - 60, 120 + 22 * len(series)),
     )

@@ -1,6 +1,6 @@
 """The report's numbers as HTML: headline, figures at a glance, tables."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -9,6 +9,7 @@ from loadtest.number_text import NONE, ms, number, per_s, percent, share
 from loadtest.report.html_table import facts, pairs, table
 from loadtest.report.server_metrics import Engine
 from loadtest.run_folder import Mark
+from loadtest.settings import flat
 from loadtest.summary_schema import ClauseResult, Distribution, Group, Share, Summary, Verdict
 
 HEADLINES = {
@@ -21,7 +22,8 @@ HEADLINES = {
 
 def headline(summary: Summary) -> str:
     """The verdict, with the reasons for it."""
-    reasons = "".join(f"<li>{escape(reason)}</li>" for reason in summary.reasons)
+    said = [*summary.reasons, *(f"load generator: {text}" for text in summary.problems)]
+    reasons = "".join(f"<li>{escape(reason)}</li>" for reason in said)
     css_class = summary.verdict.value.replace(" ", "-").lower()
     text = f"<p>{escape(HEADLINES[summary.verdict])}</p>"
     if reasons:
@@ -65,10 +67,10 @@ def _p99_tile(name: str, found: Distribution | None) -> list[tuple[str, str, str
 
 def slo(clauses: Sequence[ClauseResult]) -> str:
     lines = [
-        [clause.text, clause.measured_text, f"{clause.n:,}", "met" if clause.met else "breach"]
+        [clause.text, "met" if clause.met else "breach", clause.measured_text, f"{clause.n:,}"]
         for clause in clauses
     ]
-    return table(["bound", "measured", "n", "verdict"], lines)
+    return table(["bound", "verdict", "measured", "n"], lines)
 
 
 def load(summary: Summary) -> str:
@@ -110,7 +112,7 @@ def _percentiles(found: Distribution) -> list[str]:
 
 def groups(name: str, found: Mapping[str, Group]) -> str:
     """One line for each kind or tenant; empty where all requests are of one."""
-    header = [name, "offered", "failed", "missed", "attainment, %", "TTFT p50", "TTFT p99 (n)",
+    header = [name, "offered", "unanswered", "attainment, %", "TTFT p50", "TTFT p99 (n)",
               "TPOT p99 (n)", "E2E p99 (n)", "output", "right, %"]  # fmt: skip
     return table(header, [_group(*item) for item in found.items()]) if len(found) > 1 else ""
 
@@ -120,8 +122,7 @@ def _group(name: str, group: Group) -> list[str]:
     return [
         name,
         f"{group.load.offered:,}",
-        f"{group.load.failed:,}",
-        f"{group.load.missed:,}",
+        f"{group.load.failed + group.load.missed:,}",
         _brief(group.good),
         ms(ttft.p50_s if ttft else None),
         *(_p99(distribution) for distribution in (ttft, tpot, e2e)),
@@ -179,18 +180,4 @@ def marks(found: Sequence[Mark]) -> str:
 
 
 def settings(found: Mapping[str, Any]) -> str:
-    """Nested settings, flat: `arrivals.rate_per_s`."""
     return facts(flat(found))
-
-
-def flat(found: Mapping[str, Any], above: str = "") -> Iterable[tuple[str, str]]:
-    for key, value in found.items():
-        name = f"{above}.{key}" if above else str(key)
-        if isinstance(value, dict) and value:
-            yield from flat(value, name)
-        else:
-            yield name, value if isinstance(value, str) else _shown(value)
-
-
-def _shown(value: Any) -> str:
-    return ", ".join(map(_shown, value)) if isinstance(value, list) else str(value)

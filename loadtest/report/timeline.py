@@ -153,8 +153,8 @@ class Timeline:
         shapes = [mark_line(number, mark) for number, mark in enumerate(self._folder.marks, 1)]
         shapes += self._warm_up
         drawn = layout(x, y, colours, height=HEIGHT, shapes=shapes, **more)
-        shaded = "warm-up, not counted" if self._warm_up else ""
-        return Chart(f"time-{name}", title, data, drawn, note=note, wide=True, shaded=shaded)
+        also = [("warm-up, not counted", "shade", "block")] if self._warm_up else []
+        return Chart(f"time-{name}", title, data, drawn, note=note, wide=True, also=also)
 
 
 def _instants_s(record: RequestRecord) -> list[float]:
