@@ -3,7 +3,7 @@
 Latencies and tokens are of successful requests. The schedule lag is of every request that was sent.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from statistics import fmean
 
 from loadtest import run_records
@@ -18,13 +18,16 @@ from loadtest.slo import Slo, is_good
 from loadtest.summary_schema import Distribution, Group, Load, Share, Summary, Tokens
 
 Records = Sequence[RequestRecord]
+GoodIds = Set[int] | None
+"""`id` of each record within the SLO, worked out once for all groups; None without an SLO."""
 
 
 def summary(folder: RunFolder, slo: Slo | None = None) -> Summary:
     """Held against `slo`, else the scenario's own. Raises RunFolderError where that is wrong."""
     slo = slo or slo_of(folder)
     measured = folder.measured
-    whole = group(measured, slo)
+    good = good_ids(measured, slo)
+    whole = group(measured, good)
     judged = judge(folder, slo, whole.load.wall_s)
     return Summary(
         **dict(whole),
@@ -35,8 +38,8 @@ def summary(folder: RunFolder, slo: Slo | None = None) -> Summary:
         slo=judged.clauses,
         errors=errors_by_class(measured),
         warm_up_requests=len(folder.records) - len(measured),
-        kinds=groups_by(lambda record: record.kind, measured, slo),
-        tenants=groups_by(lambda record: record.tenant, measured, slo),
+        kinds=groups_by(lambda record: record.kind, measured, good),
+        tenants=groups_by(lambda record: record.tenant, measured, good),
     )
 
 
@@ -51,12 +54,16 @@ def scenario_name(folder: RunFolder) -> str:
     return str(scenario.get("name", "unnamed") if isinstance(scenario, dict) else scenario)
 
 
-def group(records: Records, slo: Slo | None) -> Group:
+def good_ids(records: Records, slo: Slo | None) -> GoodIds:
+    return None if slo is None else {id(r) for r in records if is_good(r.sample, slo)}
+
+
+def group(records: Records, good_ids: GoodIds) -> Group:
     """What some requests of a run came to; `records` must not be empty."""
     samples = [record.sample for record in records]
     sent = [record.sample for record in records if not record.missed]
     load = load_of(records)
-    good = None if slo is None else sum(is_good(record.sample, slo) for record in records)
+    good = None if good_ids is None else sum(id(record) in good_ids for record in records)
     return Group(
         load=load,
         tokens=_tokens(samples, load.wall_s),
@@ -158,11 +165,11 @@ def _prefix_hit_frac(samples: Iterable[RequestSample]) -> float | None:
 
 
 def groups_by(
-    key: Callable[[RequestRecord], str | None], records: Records, slo: Slo | None
+    key: Callable[[RequestRecord], str | None], records: Records, good_ids: GoodIds
 ) -> dict[str, Group]:
     """By name; requests without one are in none."""
     by_name: dict[str, list[RequestRecord]] = {}
     for record in records:
         if (name := key(record)) is not None:
             by_name.setdefault(name, []).append(record)
-    return {name: group(found, slo) for name, found in sorted(by_name.items())}
+    return {name: group(found, good_ids) for name, found in sorted(by_name.items())}

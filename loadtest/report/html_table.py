@@ -4,16 +4,15 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 
-def table(header: Sequence[str], lines: Iterable[Sequence[str]], *, words: bool = False) -> str:
-    """The first column names a line, the others hold numbers, or `words`. Empty without lines. It
-    scrolls by itself where the screen is narrow."""
+def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """The first column names a line, the others hold numbers. Empty without lines. It scrolls by
+    itself where the screen is narrow."""
     rows = [_row(line) for line in lines]
     if not rows:
         return ""
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
-    css_class = "words" if words else "numbers"
     content = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
-    return f'<div class="scroll" tabindex="0"><table class="{css_class}">{content}</table></div>'
+    return f'<div class="scroll" tabindex="0"><table>{content}</table></div>'
 
 
 def _row(line: Sequence[str]) -> str:

@@ -114,8 +114,7 @@ def against_rate(samples: Sequence[RequestSample]) -> list[Chart]:
     due_s = [sample.t_sched_s for sample in samples]
     first_s, last_s = min(due_s), max(due_s)
     bins = Bins.over(first_s, last_s, max(1, min(MOST_BINS, len(due_s) // BIN_REQUESTS)))
-    whole = slice(int(bins.start_s < first_s), -1)  # the bins at the ends are shorter than they say
-    rates_per_s = bins.per_s(due_s)[whole]
+    rates_per_s = bins.per_s(due_s)
     charts = []
     for latency, colour in ((TTFT, BLUE), (TPOT, GREEN)):
         points = [
@@ -123,8 +122,8 @@ def against_rate(samples: Sequence[RequestSample]) -> list[Chart]:
             for sample in succeeded(samples)
             for value_s in latency.values_s([sample])
         ]
-        if points and rates_per_s:
-            split = bins.split(points)[whole]
+        if points:
+            split = bins.split(points)
             charts.append(_against_rate(latency, colour, bins.width_s, rates_per_s, split))
     return charts
 

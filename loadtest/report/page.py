@@ -14,7 +14,7 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
-from loadtest.report import latency, server_metrics, tables
+from loadtest.report import engines, latency, tables
 from loadtest.report.chart import Chart
 from loadtest.report.timeline import Timeline
 from loadtest.run_folder import RunFolder
@@ -66,8 +66,8 @@ def _sections(folder: RunFolder, summary: Summary) -> Iterable[Section]:
     yield Section(
         "engines",
         "Engines",
-        tables.engines(server_metrics.engines(folder.server)),
-        [*server_metrics.balance(folder.server), *server_metrics.hits(folder.server)],
+        tables.engines(engines.engines(folder.server)),
+        [*engines.balance(folder.server), *engines.hits(folder.server)],
     )
     yield Section("configuration", "Configuration", tables.settings(folder.config))
     yield Section("environment", "Environment", tables.settings(folder.environment))

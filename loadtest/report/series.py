@@ -21,27 +21,35 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Bins:
-    """Equal stretches of time: bin i is [start_s + i * width_s, start_s + (i + 1) * width_s)."""
+    """Stretches of time of equal width, only the last one up to half shorter or longer: a rate over
+    a sliver at the end would be anything."""
 
-    start_s: float
+    first_s: float
+    last_s: float
     width_s: float
     count: int
 
     @classmethod
     def over(cls, first_s: float, last_s: float, most: int) -> "Bins":
-        """At most `most` + 2 bins of a round width, starting at a multiple of it."""
-        width_s = round_up_125(max(last_s - first_s, 1e-3) / most)
-        start_s = floor(first_s / width_s) * width_s
-        return cls(start_s, width_s, floor((last_s - start_s) / width_s) + 1)
+        """At most `most` bins, of a round width."""
+        span_s = max(last_s - first_s, 1e-3)
+        width_s = round_up_125(span_s / most)
+        return cls(first_s, first_s + span_s, width_s, max(1, round(span_s / width_s)))
 
     @property
     def edges_s(self) -> Floats:
         """One more than bins."""
-        return self.start_s + self.width_s * np.arange(self.count + 1, dtype=np.float64)
+        inner = self.first_s + self.width_s * np.arange(self.count, dtype=np.float64)
+        return np.append(inner, self.last_s)
 
     @property
     def middles_s(self) -> list[float]:
-        return [round(float(edge), 4) for edge in self.edges_s[:-1] + self.width_s / 2]
+        edges_s = self.edges_s
+        return [float(middle) for middle in (edges_s[:-1] + edges_s[1:]) / 2]
+
+    @property
+    def widths_s(self) -> list[float]:
+        return [float(width) for width in np.diff(self.edges_s)]
 
     def counts(self, at_s: Iterable[float]) -> list[int]:
         """How many instants each bin holds; those outside all bins are left out."""
@@ -49,15 +57,15 @@ class Bins:
         return [int(count) for count in found]
 
     def per_s(self, at_s: Iterable[float]) -> list[float]:
-        return [count / self.width_s for count in self.counts(at_s)]
+        return [float(rate) for rate in self.counts(at_s) / np.diff(self.edges_s)]
 
     def split(self, points: Iterable[tuple[float, float]]) -> list[list[float]]:
         """The values of (instant, value) by bin."""
         values: list[list[float]] = [[] for _ in range(self.count)]
         for at_s, value in points:
-            place = floor((at_s - self.start_s) / self.width_s)
-            if 0 <= place < self.count:
-                values[place].append(value)
+            if self.first_s <= at_s <= self.last_s:
+                place = int((at_s - self.first_s) / self.width_s)
+                values[min(place, self.count - 1)].append(value)
         return values
 
 
@@ -83,7 +91,7 @@ def mean_in_flight(samples: Iterable[RequestSample], bins: Bins) -> list[float]:
     ended = [(sample.t0_s, sample.tn_s) for sample in samples if sample.tn_s is not None]
     begun_s, ended_s = (np.sort(np.array([s[side] for s in ended], np.float64)) for side in (0, 1))
     spent_s = _before(begun_s, bins.edges_s) - _before(ended_s, bins.edges_s)
-    return [float(mean) for mean in np.diff(spent_s) / bins.width_s]
+    return [float(mean) for mean in np.diff(spent_s) / np.diff(bins.edges_s)]
 
 
 def _before(instants_s: Floats, edges_s: Floats) -> Floats:
@@ -116,14 +124,10 @@ Point = tuple[float, float]
 
 
 def thinned(points: Sequence[Point], most: int) -> list[Point]:
-    """At most `most` of the points: the highest and the lowest of each group of neighbours, so that
-    what stands out stays."""
+    """At most `most` of the points, which are in order of time: of each group of neighbours the
+    first, which is any, and the highest, so that what stands out stays."""
     if len(points) <= most:
         return list(points)
     size = ceil(2 * len(points) / most)
     groups = (points[first : first + size] for first in range(0, len(points), size))
-    return [point for group in groups for point in _extremes(group)]
-
-
-def _extremes(group: Sequence[Point]) -> list[Point]:
-    return sorted({min(group, key=itemgetter(1)), max(group, key=itemgetter(1))})
+    return [point for group in groups for point in {group[0], max(group, key=itemgetter(1))}]

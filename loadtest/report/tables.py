@@ -6,8 +6,8 @@ from typing import Any
 
 from loadtest.latencies import LATENCIES
 from loadtest.number_text import NONE, ms, number, per_s, percent, share
+from loadtest.report.engines import Engine
 from loadtest.report.html_table import facts, pairs, table
-from loadtest.report.server_metrics import Engine
 from loadtest.run_folder import Mark
 from loadtest.settings import flat
 from loadtest.summary_schema import ClauseResult, Distribution, Group, Share, Summary, Verdict
@@ -173,10 +173,8 @@ def _engine(engine: Engine, total: float) -> list[str]:
 
 def marks(found: Sequence[Mark]) -> str:
     """What the numbers in the timeline stand for."""
-    lines = [
-        [str(number), f"{mark.at_s:,.1f} s", mark.what] for number, mark in enumerate(found, 1)
-    ]
-    return table(["mark", "at", "what was done"], lines, words=True)
+    items = "".join(f"<li>{mark.at_s:,.1f} s: {escape(mark.what)}</li>" for mark in found)
+    return f'<p>Marks, by number:</p><ol class="marks">{items}</ol>' if found else ""
 
 
 def settings(found: Mapping[str, Any]) -> str:

@@ -6,12 +6,13 @@ counts, is shaded.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any
 
 from loadtest.error_classes import record_error_class
 from loadtest.latencies import TTFT
 from loadtest.metrics import ttft_s
-from loadtest.report import server_metrics
+from loadtest.report import engines
 from loadtest.report.chart import (
     BLUE,
     COLOURS,
@@ -33,6 +34,7 @@ from loadtest.run_records import RequestRecord
 
 MOST_BINS = 80
 MOST_DOTS = 4000
+MOST_NUMBERS = 20  # of marks, so that they do not touch on a phone
 MOST_CLASSES = len(COLOURS)  # of errors that get a colour; the rest goes together
 TIME = "time since the load began, s"
 HEIGHT = 210
@@ -97,7 +99,7 @@ class Timeline:
         ]
         note = f"By the instant of sending; p50 and p90 of each {self._bins.width_s:g} s."
         if len(shown) < len(points):
-            note += f" {len(shown):,} of {len(points):,} requests drawn, extremes kept."
+            note += f" {len(shown):,} of {len(points):,} requests drawn, the slowest among them."
         title = f"{TTFT.title} (n = {len(points):,})"
         return self._chart(
             "ttft", title, data, from_zero("TTFT, ms"), ["muted", BLUE, ORANGE], note=note
@@ -126,16 +128,16 @@ class Timeline:
     def _bars(self, name: str, at_s: Sequence[float]) -> Trace:
         counts = self._bins.counts(at_s)
         return {"type": "bar", "name": name, "x": self._bins.middles_s, "y": counts,
-                "width": self._bins.width_s}  # fmt: skip
+                "width": self._bins.widths_s}  # fmt: skip
 
     def _engines(self) -> Chart | None:
-        counts = server_metrics.engine_counts(self._folder.server)
+        counts = engines.engine_counts(self._folder.server)
         if not counts:
             return None
-        at_s, engines = zip(*counts, strict=True)
-        trace = line("engines", at_s, engines)
+        at_s, ready = zip(*engines.changes_only(counts), strict=True)
+        trace = line("engines", at_s, ready)
         trace["line"]["shape"] = "hv"
-        return self._chart("engines", "Engines", [trace], counted("engines", max(engines)), [GREEN])
+        return self._chart("engines", "Engines", [trace], counted("engines", max(ready)), [GREEN])
 
     def _chart(
         self,
@@ -150,8 +152,7 @@ class Timeline:
     ) -> Chart:
         edges_s = self._bins.edges_s
         x = axis(TIME, range=[float(edges_s[0]), float(edges_s[-1])])
-        shapes = [mark_line(number, mark) for number, mark in enumerate(self._folder.marks, 1)]
-        shapes += self._warm_up
+        shapes = [*mark_lines(self._folder.marks), *self._warm_up]
         drawn = layout(x, y, colours, height=HEIGHT, shapes=shapes, **more)
         also = [("warm-up, not counted", "shade", "block")] if self._warm_up else []
         return Chart(f"time-{name}", title, data, drawn, note=note, wide=True, also=also)
@@ -169,19 +170,20 @@ def _cloud(points: Sequence[Point]) -> Trace:
     return dots("one request", x, in_ms(y), size=3, opacity=0.45, hovertemplate=hover)
 
 
-def mark_line(number: int, mark: Mark) -> dict[str, Any]:
-    """A vertical line with the mark's number above it; the page says what the number stands for."""
-    label = {"text": f"{number}", "textposition": "end", "textangle": 0, "yanchor": "bottom"}
-    return {
-        "type": "line",
-        "x0": mark.at_s,
-        "x1": mark.at_s,
-        "yref": "paper",
-        "y0": 0,
-        "y1": 1,
-        "line": {"dash": "dot", "width": 1.5},
-        "label": label,
-    }
+def mark_lines(marks: Sequence[Mark]) -> list[dict[str, Any]]:
+    """A vertical line for each mark. The number above it stands in the page's list of marks; where
+    there are many, only every so many-th has room for one."""
+    every = ceil(len(marks) / MOST_NUMBERS)
+    return [
+        _mark_line(mark, f"{number}" if (number - 1) % every == 0 else "")
+        for number, mark in enumerate(marks, 1)
+    ]
+
+
+def _mark_line(mark: Mark, text: str) -> dict[str, Any]:
+    ends = {"x0": mark.at_s, "x1": mark.at_s, "yref": "paper", "y0": 0, "y1": 1}
+    label = {"text": text, "textposition": "end", "textangle": 0, "yanchor": "bottom"}
+    return {"type": "line", **ends, "line": {"dash": "dot", "width": 1.5}, "label": label}
 
 
 def _warm_up(folder: RunFolder) -> list[dict[str, Any]]:

@@ -11,9 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from loadtest.report.chart import BLUE, HEIGHT, Chart, Trace, axis, from_zero, layout
+from loadtest.report.chart import BLUE, HEIGHT, Chart, Trace, axis, from_zero, layout, line, short
+from loadtest.report.series import Bins
 from loadtest.run_folder import ServerSample
 
+MOST_BINS = 200
 ENGINE_LABEL = "engine"
 RUNNING = "tokenfleet:engine_running", "vllm:num_requests_running"
 WAITING = "tokenfleet:engine_waiting", "vllm:num_requests_waiting"
@@ -76,6 +78,12 @@ def engine_counts(samples: Sequence[ServerSample]) -> Series:
     return [(at_s, n) for at_s, n in counts if n is not None] if any(n for _, n in counts) else []
 
 
+def changes_only(series: Series) -> Series:
+    """The points at which a step line changes, and its last one."""
+    inner = [after for before, after in pairwise(series) if before[1] != after[1]]
+    return [*series[:1], *inner, *series[-1:]]
+
+
 def _ready(metrics: Mapping[str, float]) -> float | None:
     """None for a look at the server that brought nothing."""
     said = [
@@ -126,51 +134,59 @@ def balance(samples: Sequence[ServerSample]) -> list[Chart]:
     series = by_engine(samples, RUNNING)
     if not series:
         return []
-    at_s = sorted({at_s for values in series.values() for at_s, _ in values})
-    known = [dict(values) for values in series.values()]
+    bins = _bins(samples)
     trace: Trace = {
         "type": "heatmap",
-        "x": at_s,
-        "y": list(series),
-        "z": [[values.get(instant) for instant in at_s] for values in known],
+        "x": short(bins.middles_s),
+        "y": [f"engine {name}" for name in series],
+        "z": [short(map(_mean_value, bins.split(values))) for values in series.values()],
         "zmin": 0,
         "colorscale": "Cividis",
-        "colorbar": {
-            "title": {"text": "requests", "side": "right", "font": {"size": 12}},
-            "thickness": 12,
-        },
-        "hovertemplate": "engine %{y}: %{z} requests at %{x:.4g} s<extra></extra>",
+        "colorbar": {"title": {"text": "requests", "side": "right"}, "thickness": 12},
+        "hovertemplate": "%{y}: %{z} requests at %{x:.4g} s<extra></extra>",
     }
     drawn = layout(
         axis("time since the load began, s"),
-        axis("engine", type="category", automargin=True),
+        {"type": "category", "automargin": True},
         [BLUE],
         height=max(HEIGHT - 60, 120 + 22 * len(series)),
     )
-    note = "Where an engine has no colour, it did not report."
+    note = f"Mean of each {bins.width_s:g} s. Where an engine has no colour, it did not report."
     return [Chart("engines-running", "Requests running", [trace], drawn, note=note, wide=True)]
+
+
+def _bins(samples: Sequence[ServerSample]) -> Bins:
+    """Of two looks at the server at least: with one each, a late look would leave a hole."""
+    instants_s = [sample.at_s for sample in samples]
+    return Bins.over(min(instants_s), max(instants_s), max(1, min(MOST_BINS, len(instants_s) // 2)))
+
+
+def _mean_value(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def hits(samples: Sequence[ServerSample]) -> list[Chart]:
     """Prefix hits of all engines together over time, from their counters; none without those."""
-    queries, hit = (_steps(by_engine(samples, metric)) for metric in (QUERIES, HITS))
-    shares = [(at_s, 100 * hit.get(at_s, 0.0) / asked) for at_s, asked in queries.items() if asked]
-    if not shares:
+    asked, hit = (_steps(by_engine(samples, metrics)) for metrics in (QUERIES, HITS))
+    if not any(count for _, count in asked):
         return []
-    x, y = zip(*sorted(shares), strict=True)
-    trace: Trace = {"type": "scatter", "mode": "lines", "x": x, "y": y, "line": {"width": 2}}
+    bins = _bins(samples)
+    counts = zip(bins.split(hit), bins.split(asked), strict=True)
+    shares = [100 * sum(some) / sum(every) if sum(every) else None for some, every in counts]
     drawn = layout(
         axis("time since the load began, s"),
         from_zero("prefix hit, % of tokens", range=[0, 100]),
         [BLUE],
     )
-    return [Chart("prefix-hits", "Prefix hits", [trace], drawn, wide=True)]
+    trace = line("prefix hit", bins.middles_s, shares)
+    note = f"Of the prompt tokens that engines looked up in each {bins.width_s:g} s."
+    return [Chart("prefix-hits", "Prefix hits", [trace], drawn, note=note, wide=True)]
 
 
-def _steps(series: Mapping[str, Series]) -> dict[float, float]:
-    """By instant, what the counters grew by since the instant before, summed over engines."""
-    grown: dict[float, float] = defaultdict(float)
-    for values in series.values():
-        for (_, before), (at_s, after) in pairwise(values):
-            grown[at_s] += max(0.0, after - before)
-    return grown
+def _steps(series: Mapping[str, Series]) -> Series:
+    """What each engine's counter grew by between two looks, at the second one."""
+    return [
+        (at_s, max(0.0, after - before))
+        for values in series.values()
+        for (_, before), (at_s, after) in pairwise(values)
+    ]
