@@ -34,7 +34,7 @@ class Bins:
         """At most `most` bins, of a round width."""
         span_s = max(last_s - first_s, 1e-3)
         width_s = round_up_125(span_s / most)
-        return cls(first_s, first_s + span_s, width_s, max(1, round(span_s / width_s)))
+        return cls(first_s, max(last_s, first_s + span_s), width_s, max(1, round(span_s / width_s)))
 
     @property
     def edges_s(self) -> Floats:
@@ -124,10 +124,14 @@ Point = tuple[float, float]
 
 
 def thinned(points: Sequence[Point], most: int) -> list[Point]:
-    """At most `most` of the points, which are in order of time: of each group of neighbours the
-    first, which is any, and the highest, so that what stands out stays."""
+    """At most `most` (2 or more) of the points, which are in order of time: of each group of
+    neighbours the first, which is any, and the highest, so that what stands out stays."""
     if len(points) <= most:
         return list(points)
-    size = ceil(2 * len(points) / most)
+    size = ceil(len(points) / (most // 2))
     groups = (points[first : first + size] for first in range(0, len(points), size))
-    return [point for group in groups for point in {group[0], max(group, key=itemgetter(1))}]
+    return [point for group in groups for point in _first_and_highest(group)]
+
+
+def _first_and_highest(group: Sequence[Point]) -> list[Point]:
+    return sorted({group[0], max(group, key=itemgetter(1))})
