@@ -1,11 +1,10 @@
-"""Two runs of the same load compared: per metric the change from A to B, how sure it is, and whether
-it is one.
+"""Two runs of the same load compared: per metric the change from A to B, and whether it is one.
 
-The interval is a paired block bootstrap (`loadtest/intervals.py`): a latency or a share belongs to
-the stretch of the load in which its request was due, what makes up a rate to the stretch of the run
-in which its request ended. `better` and `worse` mean that the 95 % interval of the change leaves
-zero out; of 20 metrics that did not change, one will. It covers what varies within a run, not what
-varies between runs (another machine, a cold cache): for that, repeat the runs.
+The interval is a block bootstrap (`loadtest/intervals.py`): a latency or a share belongs to the
+stretch of the run in which its request was due, what makes up a rate to the one in which its
+request ended. `better` and `worse` mean that the 95 % interval of the change leaves zero out: of 20
+metrics that did not change, one will. The interval covers what varies within a run, not what varies
+between runs (another machine, a cold cache): for that, repeat the runs.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -36,6 +35,7 @@ LEAST_BLOCKS = 10
 
 Verdict = Literal["better", "worse", "noise", "unknown"]
 Records = Sequence[RequestRecord]
+Drawn = Callable[[Floats, Blocked], Floats]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +78,8 @@ def compare(
     of the same load is the caller's to see to. The same seed gives the same intervals.
     """
     runs = _run(records_a, windows_s[0]), _run(records_b, windows_s[1])
-    draws = block_draws(seed)
-    changes = (_change(quantity, *runs, draws) for quantity in _quantities(slo))
+    draws = block_draws(seed, 0), block_draws(seed, 1)
+    changes = (_change(quantity, runs, draws) for quantity in _quantities(slo))
     return [change for change in changes if not change.a is change.b is None]
 
 
@@ -112,7 +112,7 @@ class _Quantity:
     up_is_better: bool
     samples: Callable[[_Run], Blocked]
     value: Callable[[Floats], float]
-    drawn: Callable[[Floats, Blocked], Floats]
+    drawn: Drawn
     least_blocks: int = LEAST_BLOCKS
     least_samples: int = 1
 
@@ -166,10 +166,10 @@ def _end_s(record: RequestRecord) -> float:
     return sample.t0_s if sample.tn_s is None else sample.tn_s
 
 
-def _change(quantity: _Quantity, run_a: _Run, run_b: _Run, draws: Floats) -> Change:
-    a, b = quantity.samples(run_a), quantity.samples(run_b)
+def _change(quantity: _Quantity, runs: tuple[_Run, _Run], draws: tuple[Floats, Floats]) -> Change:
+    a, b = map(quantity.samples, runs)
     enough = all(len(np.unique(side.blocks)) >= quantity.least_blocks for side in (a, b))
-    interval = central(quantity.drawn(draws, b) - quantity.drawn(draws, a)) if enough else None
+    interval = _interval(quantity.drawn, draws, (a, b)) if enough else None
     return Change(
         metric=quantity.name,
         a=_value(quantity, a),
@@ -179,6 +179,13 @@ def _change(quantity: _Quantity, run_a: _Run, run_b: _Run, draws: Floats) -> Cha
         interval=interval,
         verdict=_verdict(interval, quantity.up_is_better),
     )
+
+
+def _interval(
+    drawn: Drawn, draws: tuple[Floats, Floats], sides: tuple[Blocked, Blocked]
+) -> Interval | None:
+    of_a, of_b = map(drawn, draws, sides)
+    return central(of_b - of_a)
 
 
 def _value(quantity: _Quantity, samples: Blocked) -> float | None:

@@ -1,6 +1,6 @@
 """The highest open-loop rate under an SLO: which rate to try next, and when it is found.
 
-Pure: `next_step` looks at all trials so far and says what to do; who runs the trials keeps the list.
+Pure: `next_step` looks at all trials so far and says what to do; whoever runs them keeps the list.
 
 1. From the start rate the rate doubles until one fails (halves, if the first fails).
 2. Between the highest rate that passed and the lowest that failed, the geometric middle is tried

@@ -121,7 +121,7 @@ def parse_azure(lines: Iterable[str], source: str) -> list[TraceRequest]:
     except ValidationError as error:
         raise TraceError(source, reader.line_num, _said(error)) from None
     except csv.Error as error:
-        raise TraceError(source, reader.line_num, str(error)) from None
+        raise TraceError(source, reader.line_num + 1, str(error)) from None  # it counts whole lines
 
 
 def _check_header(columns: Sequence[str], source: str) -> None:
