@@ -58,7 +58,8 @@ def _by_engine(samples: Iterable[ServerSample], metric: str) -> dict[str, Series
                 engine = labels.get("model_name", ""), labels[ENGINE_LABEL]
                 series[engine].append((sample.at_s, value))
     several = len({model for model, _ in series}) > 1
-    return {f"{m} {e}" if several else e: values for (m, e), values in sorted(series.items())}
+    ordered = sorted(series, key=lambda key: (key[0], len(key[1]), key[1]))  # 10 after 9
+    return {f"{m} {e}" if several else e: series[m, e] for m, e in ordered}
 
 
 def _labels(key: str, metric: str) -> Mapping[str, str] | None:

@@ -34,7 +34,7 @@ from loadtest.run_records import RequestRecord
 
 MOST_BINS = 80
 MOST_DOTS = 4000
-MOST_NUMBERS = 20  # of marks, so that they do not touch on a phone
+MOST_NUMBERS = 12  # of marks, so that they do not touch on a phone
 MOST_CLASSES = len(COLOURS)  # of errors that get a colour; the rest goes together
 TIME = "time since the load began, s"
 HEIGHT = 210

@@ -65,6 +65,11 @@ def test_engines_of_two_models_have_both_names() -> None:
     assert list(series) == ["a 0", "b 0"]
 
 
+def test_engines_are_in_the_order_of_their_numbers() -> None:
+    sample = running(0, **{f"e{number}": 1.0 for number in range(12)})
+    assert [engine.name for engine in engines([sample])] == [str(n) for n in range(12)]
+
+
 def test_counters_count_on_over_a_restart() -> None:
     samples = [counters(0, 1000, 100), counters(1, 1200, 200), counters(2, 300, 30)]
     (engine,) = engines(samples)

@@ -152,7 +152,7 @@ def test_marks_are_numbered_as_far_as_there_is_room() -> None:
         for n in (3, 50)
     )
     assert few == ["1", "2", "3"]
-    assert [text for text in many if text] == [str(n) for n in range(1, 51, 3)]
+    assert [text for text in many if text] == [str(n) for n in range(1, 51, 5)]
 
 
 def test_what_was_done_to_the_server_is_listed(html: str) -> None:
