@@ -1,10 +1,10 @@
 """Two runs of the same load compared: per metric the change from A to B, and whether it is one.
 
-The interval is a paired block bootstrap (`loadtest/intervals.py`): a latency or a share belongs to
-the stretch of the load in which its request was due, what makes up a rate to the stretch of the run
-in which its request ended. `better` and `worse` mean that the 95 % interval of the change leaves
-zero out; of 20 metrics that did not change, one will. It covers what varies within a run, not what
-varies between runs (another machine, a cold cache): for that, repeat the runs.
+The interval is a block bootstrap (`loadtest/intervals.py`): a latency or a share belongs to the
+stretch of the run in which its request was due, what makes up a rate to the one in which its
+request ended. `better` and `worse` mean that the 95 % interval of the change leaves zero out: of 20
+metrics that did not change, one will. The interval covers what varies within a run, not what varies
+between runs (another machine, a cold cache): for that, repeat the runs.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -35,6 +35,7 @@ LEAST_BLOCKS = 10
 
 Verdict = Literal["better", "worse", "noise", "unknown"]
 Records = Sequence[RequestRecord]
+Drawn = Callable[[Floats, Blocked], Floats]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,32 +78,21 @@ def compare(
     of the same load is the caller's to see to. The same seed gives the same intervals.
     """
     runs = _run(records_a, windows_s[0]), _run(records_b, windows_s[1])
-    draws = block_draws(seed)
-    changes = (_change(quantity, *runs, draws) for quantity in _quantities(slo))
+    draws = block_draws(seed, 0), block_draws(seed, 1)
+    changes = (_change(quantity, runs, draws) for quantity in _quantities(slo))
     return [change for change in changes if not change.a is change.b is None]
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """`load_s` is from the first request that was due to the last, the same for two runs of an open
-    loop; `window_s` may be longer by what the answers took."""
-
     records: Records
     start_s: float
-    load_s: float
     window_s: float
 
-    def by_due(self, samples: Sequence[tuple[float, float]]) -> Blocked:
-        """From (instant in s at which the request was due, value)."""
-        return self._blocked(samples, self.load_s or 1.0)
-
-    def by_end(self, samples: Sequence[tuple[float, float]]) -> Blocked:
-        """From (instant in s at which the request ended, value)."""
-        return self._blocked(samples, self.window_s)
-
-    def _blocked(self, samples: Sequence[tuple[float, float]], length_s: float) -> Blocked:
+    def blocked(self, samples: Sequence[tuple[float, float]]) -> Blocked:
+        """From (instant in s, value). What ends after the window belongs to its last block."""
         at_s, values = np.array(samples, dtype=np.float64).reshape(-1, 2).T
-        blocks = ((at_s - self.start_s) / length_s * BLOCKS).astype(np.intp)
+        blocks = ((at_s - self.start_s) / self.window_s * BLOCKS).astype(np.intp)
         return Blocked(values, np.clip(blocks, 0, BLOCKS - 1))
 
 
@@ -110,8 +100,8 @@ def _run(records: Iterable[RequestRecord], window_s: float) -> _Run:
     if not window_s > 0:
         raise ValueError(f"a window must be above 0 s, not {window_s}")
     offered = measured(records)
-    due_s = [record.sample.t_sched_s for record in offered] or [0.0]
-    return _Run(offered, min(due_s), max(due_s) - min(due_s), window_s)
+    start_s = min((record.sample.t_sched_s for record in offered), default=0.0)
+    return _Run(offered, start_s, window_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +112,7 @@ class _Quantity:
     up_is_better: bool
     samples: Callable[[_Run], Blocked]
     value: Callable[[Floats], float]
-    drawn: Callable[[Floats, Blocked], Floats]
+    drawn: Drawn
     least_blocks: int = LEAST_BLOCKS
     least_samples: int = 1
 
@@ -143,7 +133,7 @@ def _latency(metric: Metric, percent: float) -> _Quantity:
     def samples(run: _Run) -> Blocked:
         of = VALUES_S[metric]
         succeeded = [record.sample for record in run.records if record.sample.error is None]
-        return run.by_due([(sample.t_sched_s, v) for sample in succeeded for v in of(sample)])
+        return run.blocked([(sample.t_sched_s, v) for sample in succeeded for v in of(sample)])
 
     value = partial(nearest_rank, percent=percent)
     drawn = partial(percentiles, percent=percent)
@@ -155,7 +145,7 @@ def _share(name: str, up_is_better: bool, of: Callable[[RequestRecord], bool | N
 
     def samples(run: _Run) -> Blocked:
         told = [(record.sample.t_sched_s, of(record)) for record in run.records]
-        return run.by_due([(at_s, said) for at_s, said in told if said is not None])
+        return run.blocked([(at_s, said) for at_s, said in told if said is not None])
 
     return _Quantity(name, up_is_better, samples, lambda values: float(values.mean()), means)
 
@@ -165,7 +155,7 @@ def _rate(name: str, of: Callable[[RequestRecord], float]) -> _Quantity:
 
     def samples(run: _Run) -> Blocked:
         succeeded = [record for record in run.records if record.sample.error is None]
-        return run.by_end([(_end_s(r), of(r) / run.window_s) for r in succeeded if of(r)])
+        return run.blocked([(_end_s(r), of(r) / run.window_s) for r in succeeded if of(r)])
 
     # A block without any is a rate of 0, not a lack of samples.
     return _Quantity(name, True, samples, lambda values: float(values.sum()), totals, 0, 0)
@@ -176,10 +166,10 @@ def _end_s(record: RequestRecord) -> float:
     return sample.t0_s if sample.tn_s is None else sample.tn_s
 
 
-def _change(quantity: _Quantity, run_a: _Run, run_b: _Run, draws: Floats) -> Change:
-    a, b = quantity.samples(run_a), quantity.samples(run_b)
+def _change(quantity: _Quantity, runs: tuple[_Run, _Run], draws: tuple[Floats, Floats]) -> Change:
+    a, b = map(quantity.samples, runs)
     enough = all(len(np.unique(side.blocks)) >= quantity.least_blocks for side in (a, b))
-    interval = central(quantity.drawn(draws, b) - quantity.drawn(draws, a)) if enough else None
+    interval = _interval(quantity.drawn, draws, (a, b)) if enough else None
     return Change(
         metric=quantity.name,
         a=_value(quantity, a),
@@ -189,6 +179,13 @@ def _change(quantity: _Quantity, run_a: _Run, run_b: _Run, draws: Floats) -> Cha
         interval=interval,
         verdict=_verdict(interval, quantity.up_is_better),
     )
+
+
+def _interval(
+    drawn: Drawn, draws: tuple[Floats, Floats], sides: tuple[Blocked, Blocked]
+) -> Interval | None:
+    of_a, of_b = map(drawn, draws, sides)
+    return central(of_b - of_a)
 
 
 def _value(quantity: _Quantity, samples: Blocked) -> float | None:

@@ -1,0 +1,42 @@
+"""`tokenfleet loadtest report RUN`: a run's summary and report, written (again) from its records.
+
+Exit status: 0 done, 3 wrong command line, no such run or a wrong SLO.
+"""
+
+import argparse
+from pathlib import Path
+
+from loadtest import run_records, summary
+from loadtest.exit_status import PASS, complain
+from loadtest.report.page import render
+from loadtest.run_folder import RunFolder, RunFolderError
+from loadtest.slo import Slo
+from loadtest.slo_option import HELP, read_slo
+from loadtest.summary_schema import Summary
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_folder", metavar="RUN", type=Path, help="the folder of a run")
+    parser.add_argument("--slo", help=f"{HELP}; default: the scenario's own")
+
+
+def run(args: argparse.Namespace) -> int:
+    """The command, with the arguments of `add_arguments`."""
+    try:
+        found = write_results(args.run_folder, read_slo(args.slo) if args.slo else None)
+    except (RunFolderError, ValueError, OSError) as error:
+        return complain(error)
+    for line in (f"{found.scenario}: {found.verdict}", *found.reasons):
+        print(line)
+    print(args.run_folder / run_records.REPORT)
+    return PASS
+
+
+def write_results(path: Path, slo: Slo | None = None) -> Summary:
+    """Writes `summary.json` and `report.html` into the run's folder; `slo` stands for the
+    scenario's own. Raises RunFolderError and OSError."""
+    folder = RunFolder.read(path)
+    found = summary.summary(folder, slo)
+    summary.write(folder, found)
+    (path / run_records.REPORT).write_text(render(folder, found), encoding="utf-8")
+    return found
