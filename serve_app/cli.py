@@ -1,7 +1,7 @@
 """The `tokenfleet` command.
 
 Exit status: 0 done, 1 for a chaos test that did not pass, 2 for a wrong command line or a wrong
-spec (every violation on stderr).
+spec (every violation on stderr). Those of `loadtest` are in `loadtest/load_command.py`.
 """
 
 import argparse
@@ -9,14 +9,19 @@ import sys
 from collections.abc import Sequence
 
 from cluster.spec import ClusterSpec, SpecError, dump, load, resolve_devices
+from loadtest import load_command
 from loadtest.chaos import options
 from serve_app import examples, settings
 
+LOADTEST = "loadtest"
 WRONG_INPUT = 2  # argparse's own status for a wrong command line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = _parser().parse_args(argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == [LOADTEST]:
+        return load_command.main(arguments[1:])
+    args = _parser().parse_args(arguments)
     try:
         return int(args.run(args))
     except SpecError as error:
@@ -33,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     chaos = commands.add_parser("chaos", help="load a cluster while its processes are killed")
     options.add_arguments(chaos)
     chaos.set_defaults(run=_chaos)
+    commands.add_parser(LOADTEST, help="send load, find the limit, compare runs, hold them to SLOs")
     return parser
 
 

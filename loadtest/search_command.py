@@ -1,0 +1,155 @@
+"""`tokenfleet loadtest search SCENARIO`: the highest open-loop rate at which the SLO is still met.
+
+`loadtest/search.py` says which rate to try next; here each trial is run, into a folder of its own,
+and read again. Every trial has its own seed: prompts that come again would find their KV blocks
+cached. Exit status: 0 a rate was found, 1 none passed, 2 a trial measured the client instead of the
+server, 3 wrong command line, scenario, SLO or server.
+"""
+
+import argparse
+import json
+import os
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from loadtest.arrivals import scaled
+from loadtest.exit_status import BREACH, INVALID, PASS, complain
+from loadtest.judgement import judge
+from loadtest.run_folder import RunFolder, RunFolderError
+from loadtest.runtime.launch import HeadlessRun, RunError, run_trial
+from loadtest.runtime.options import KEY_VARIABLE, add_key_option, add_load_options
+from loadtest.runtime.run_writer import new_folder
+from loadtest.scenario import Scenario, load_scenario
+from loadtest.scenario_layers import settings
+from loadtest.search import Found, SearchSettings, Trial, Tried, Try, next_step, trial_of
+from loadtest.slo import Slo
+from loadtest.slo_option import HELP, read_slo
+from loadtest.summary import load_of
+from loadtest.text_table import aligned
+
+RESULT = "search.json"
+
+
+class InvalidTrialError(Exception):
+    """A trial says nothing about the server."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    defaults = SearchSettings()
+    add_load_options(parser, "scenario")
+    add_key_option(parser, default=os.environ.get(KEY_VARIABLE))
+    parser.add_argument("--host", required=True, help="the server, as http://host:port")
+    parser.add_argument("--slo", help=f"{HELP}; default: the scenario's own")
+    parser.add_argument("--start", type=float, metavar="PER_S",
+                        help="rate of the first trial; default: the scenario's")  # fmt: skip
+    parser.add_argument("--target", type=float, default=defaults.target, metavar="FRAC",
+                        help="of the requests must be good; default %(default)s")  # fmt: skip
+    parser.add_argument("--precision", type=float, default=defaults.precision, metavar="FRAC",
+                        help="of the rate that is found; default %(default)s")  # fmt: skip
+    parser.add_argument("--max-trials", type=int, default=defaults.max_trials)
+
+
+def run(args: argparse.Namespace) -> int:
+    """The command, with the arguments of `add_arguments`."""
+    try:
+        scenario = load_scenario(args.scenario, args.variant, settings(args.set))
+        search = Search(args, scenario, _slo(args, scenario))
+        found = search.found()
+    except InvalidTrialError as error:
+        return complain(error, INVALID)
+    except (RunError, RunFolderError, ValueError, OSError) as error:
+        return complain(error)
+    print(f"\n{_table(found)}\n\n{_verdict(found)}\n{search.folder}")
+    return PASS if found.best else BREACH
+
+
+def _slo(args: argparse.Namespace, scenario: Scenario) -> Slo:
+    slo = read_slo(args.slo) if args.slo else scenario.slo
+    if slo is None:
+        raise ValueError(f"{scenario.name} has no SLO of its own: --slo says what to search for")
+    return slo
+
+
+class Search:
+    """Runs trials into numbered folders below `folder` until the limit is found."""
+
+    def __init__(self, args: argparse.Namespace, scenario: Scenario, slo: Slo) -> None:
+        if scenario.arrivals is None:
+            raise ValueError(f"{scenario.name} has no arrivals: a search needs an open loop")
+        self._args, self._scenario, self._slo = args, scenario, slo
+        self._arrivals = scenario.arrivals
+        start_per_s = args.start or scenario.arrivals.average_per_s()
+        self._settings = SearchSettings(
+            start_per_s=start_per_s,
+            target=args.target,
+            precision=args.precision,
+            max_trials=args.max_trials,
+        )
+        at = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        self.folder = new_folder(Path(args.out or f"runs/search-{scenario.name}-{at}"))
+
+    def found(self) -> Found:
+        """Raises InvalidTrialError, RunError and RunFolderError."""
+        trials: list[Trial] = []
+        while isinstance(step := next_step(self._settings, trials), Try):
+            trials.append(self._trial(step.rate_per_s, len(trials) + 1))
+            _say_trial(trials[-1])
+        result = {"slo": self._slo.model_dump(mode="json"), "found": asdict(step)}
+        (self.folder / RESULT).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        return step
+
+    def _trial(self, rate_per_s: float, number: int) -> Trial:
+        args, scenario = self._args, self._scenario
+        arrivals = scaled(self._arrivals, rate_per_s).model_dump(mode="json")
+        wanted = HeadlessRun(
+            scenario=args.scenario,
+            host=args.host,
+            variant=args.variant,
+            model=args.model,
+            tokenizer=args.tokenizer,
+            api_key=args.api_key,
+            settings=(
+                *args.set,
+                f"arrivals={json.dumps(arrivals)}",
+                f"seed={scenario.seed + number}",
+            ),
+        )
+        out = self.folder / f"trial-{number:02}"
+        path = run_trial(wanted, out, log=self.folder / "locust.log")
+        folder = RunFolder.read(path)
+        judged = judge(folder, self._slo, load_of(folder.measured).wall_s)
+        if judged.invalid:
+            reasons = "; ".join(judged.invalid)
+            raise InvalidTrialError(f"{path}, at {rate_per_s:g} requests/s: {reasons}")
+        return trial_of(folder.records, self._slo, rate_per_s, scenario.duration_s)
+
+
+def _say_trial(trial: Trial) -> None:
+    missed = f", {trial.missed} missed" if trial.missed else ""
+    good = f"{trial.good} of {trial.offered} good{missed}"
+    print(f"{trial.rate_per_s:8.3g} requests/s: {good}", flush=True)
+
+
+def _table(found: Found) -> str:
+    header = ["requests/s", "trials", "offered", "good", "95 % interval", "verdict"]
+    return aligned(header, [_line(tried) for tried in found.tried])
+
+
+def _line(tried: Tried) -> list[str]:
+    interval = tried.interval
+    verdict = "over-saturated" if tried.over_saturated else "passes" if tried.passes else "fails"
+    return [
+        f"{tried.rate_per_s:.3g}",
+        str(tried.trials),
+        f"{tried.offered:,}",
+        f"{tried.good:,}",
+        f"{interval.low:.3f} to {interval.high:.3f}",
+        verdict if tried.certain else f"{verdict}, not for certain",
+    ]
+
+
+def _verdict(found: Found) -> str:
+    if found.best is None:
+        return f"no rate passes ({found.why})"
+    return f"highest rate that meets the SLO: {found.best.rate_per_s:.3g} requests/s ({found.why})"
