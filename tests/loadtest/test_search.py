@@ -5,7 +5,7 @@ from math import exp, log, log2
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadtest.arrivals import Poisson, instants_s
@@ -16,6 +16,7 @@ from tests.loadtest.simulated_server import served
 
 Server = Callable[[float], Trial]
 SETTINGS = SearchSettings()
+NOT_HURRIED = settings(deadline=None)  # an example is much work, on a busy machine too
 
 
 def trial(rate_per_s: float, good: int, offered: int = 1000, **fields: int) -> Trial:
@@ -50,6 +51,7 @@ def searched(settings: SearchSettings, server: Server) -> tuple[Found, list[Tria
     return step, trials
 
 
+@NOT_HURRIED
 @given(st.floats(0.02, 9000), st.floats(0.01, 10_000), st.floats(0.001, 1))
 def test_a_sharp_limit_is_found_to_the_precision(
     limit_per_s: float, start_per_s: float, precision: float
@@ -66,6 +68,7 @@ def test_a_sharp_limit_is_found_to_the_precision(
     assert len(trials) <= doublings + log2(max(1, log(2) / log(1 + precision))) + 2
 
 
+@NOT_HURRIED
 @given(st.lists(st.floats(0.05, 5000), min_size=2, max_size=2, unique=True))
 def test_a_faster_server_never_gets_a_lower_rate(limits_per_s: list[float]) -> None:
     slow, fast = (searched(SETTINGS, sharp(limit))[0].best for limit in sorted(limits_per_s))
@@ -74,6 +77,7 @@ def test_a_faster_server_never_gets_a_lower_rate(limits_per_s: list[float]) -> N
     assert slow.rate_per_s <= fast.rate_per_s
 
 
+@NOT_HURRIED
 @given(st.integers(0, 2**32), st.floats(0.5, 500))
 def test_with_chance_the_search_ends_near_the_rate_that_meets_the_target(
     seed: int, middle_per_s: float
@@ -87,6 +91,7 @@ def test_with_chance_the_search_ends_near_the_rate_that_meets_the_target(
     assert all(t.trials <= settings.attempts for t in found.tried)
 
 
+@NOT_HURRIED
 @given(
     st.lists(
         st.builds(trial, st.sampled_from([0.5, 1.0, 2.0, 4.0]), st.integers(0, 100), st.just(100)),
@@ -100,6 +105,7 @@ def test_the_order_of_the_trials_does_not_matter(trials: list[Trial], rng: Rando
     assert next_step(SETTINGS, shuffled) == next_step(SETTINGS, trials)
 
 
+@NOT_HURRIED
 @given(st.integers(0, 2**32), st.integers(1, 30))
 def test_whatever_a_server_does_the_search_ends(seed: int, max_trials: int) -> None:
     rng = Random(seed)
