@@ -13,7 +13,7 @@ I/O and no clock.
 """
 
 from collections.abc import Iterable
-from math import ceil, isfinite
+from math import ceil, inf, isfinite
 from random import Random
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -92,11 +92,12 @@ class Trace(Process):
     )
 
     def average_per_s(self) -> float:
-        """Instants over the time until the last. Raises ValueError where all are at 0."""
+        """Instants over the time until the last. Raises ValueError where all are (almost) at 0."""
         last_s = max(self.at_s)
-        if last_s == 0:
-            raise ValueError("a trace whose instants are all 0 has no rate")
-        return len(self.at_s) / last_s * self.speed_up
+        rate_per_s = len(self.at_s) / last_s * self.speed_up if last_s else inf
+        if not isfinite(rate_per_s):
+            raise ValueError(f"a trace whose last instant is {last_s:g} s has no finite rate")
+        return rate_per_s
 
     def times(self, factor: float) -> Self:
         return self.model_copy(update={"speed_up": self.speed_up * factor})

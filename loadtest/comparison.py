@@ -10,7 +10,7 @@ between runs (another machine, a cold cache): for that, repeat the runs.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -35,7 +35,6 @@ LEAST_BLOCKS = 10
 
 Verdict = Literal["better", "worse", "noise", "unknown"]
 Records = Sequence[RequestRecord]
-Drawn = Callable[[Floats, Blocked], Floats]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +76,12 @@ def compare(
     due; each must be above 0. Goodput is compared where there is an `slo`. Whether the two runs are
     of the same load is the caller's to see to. The same seed gives the same intervals.
     """
-    runs = _run(records_a, windows_s[0]), _run(records_b, windows_s[1])
-    draws = block_draws(seed, 0), block_draws(seed, 1)
-    changes = (_change(quantity, runs, draws) for quantity in _quantities(slo))
+    run_a, run_b = _run(records_a, windows_s[0]), _run(records_b, windows_s[1])
+    draws_a, draws_b = block_draws(seed, side=0), block_draws(seed, side=1)
+    changes = [
+        _change(quantity, quantity.side(run_a, draws_a), quantity.side(run_b, draws_b))
+        for quantity in _quantities(slo)
+    ]
     return [change for change in changes if not change.a is change.b is None]
 
 
@@ -112,9 +114,26 @@ class _Quantity:
     up_is_better: bool
     samples: Callable[[_Run], Blocked]
     value: Callable[[Floats], float]
-    drawn: Drawn
-    least_blocks: int = LEAST_BLOCKS
-    least_samples: int = 1
+    drawn: Callable[[Floats, Blocked], Floats]
+    is_rate: bool = False  # divided by the window; without samples it is 0
+
+    def side(self, run: _Run, draws: Floats) -> "_Side":
+        samples = self.samples(run)
+        n, blocks = len(samples.values), len(np.unique(samples.blocks))
+        if self.is_rate:
+            total, drawn = self.value(samples.values), self.drawn(draws, samples)
+            return _Side(n, total / run.window_s, drawn / run.window_s)
+        enough = blocks >= LEAST_BLOCKS
+        drawn = self.drawn(draws, samples) if enough else np.full(len(draws), np.nan)
+        return _Side(n, self.value(samples.values) if n else None, drawn)
+
+
+class _Side(NamedTuple):
+    """A metric of one run; `drawn` is all NaN where too few blocks have samples."""
+
+    n: int
+    value: float | None
+    drawn: Floats
 
 
 def _quantities(slo: Slo | None) -> list[_Quantity]:
@@ -155,10 +174,12 @@ def _rate(name: str, of: Callable[[RequestRecord], float]) -> _Quantity:
 
     def samples(run: _Run) -> Blocked:
         succeeded = [record for record in run.records if record.sample.error is None]
-        return run.blocked([(_end_s(r), of(r) / run.window_s) for r in succeeded if of(r)])
+        return run.blocked([(_end_s(r), of(r)) for r in succeeded if of(r)])
 
-    # A block without any is a rate of 0, not a lack of samples.
-    return _Quantity(name, True, samples, lambda values: float(values.sum()), totals, 0, 0)
+    def total(values: Floats) -> float:
+        return float(values.sum())
+
+    return _Quantity(name, True, samples, total, totals, is_rate=True)
 
 
 def _end_s(record: RequestRecord) -> float:
@@ -166,30 +187,17 @@ def _end_s(record: RequestRecord) -> float:
     return sample.t0_s if sample.tn_s is None else sample.tn_s
 
 
-def _change(quantity: _Quantity, runs: tuple[_Run, _Run], draws: tuple[Floats, Floats]) -> Change:
-    a, b = map(quantity.samples, runs)
-    enough = all(len(np.unique(side.blocks)) >= quantity.least_blocks for side in (a, b))
-    interval = _interval(quantity.drawn, draws, (a, b)) if enough else None
+def _change(quantity: _Quantity, a: _Side, b: _Side) -> Change:
+    interval = central(b.drawn - a.drawn)
     return Change(
         metric=quantity.name,
-        a=_value(quantity, a),
-        b=_value(quantity, b),
-        n_a=len(a.values),
-        n_b=len(b.values),
+        a=a.value,
+        b=b.value,
+        n_a=a.n,
+        n_b=b.n,
         interval=interval,
         verdict=_verdict(interval, quantity.up_is_better),
     )
-
-
-def _interval(
-    drawn: Drawn, draws: tuple[Floats, Floats], sides: tuple[Blocked, Blocked]
-) -> Interval | None:
-    of_a, of_b = map(drawn, draws, sides)
-    return central(of_b - of_a)
-
-
-def _value(quantity: _Quantity, samples: Blocked) -> float | None:
-    return quantity.value(samples.values) if len(samples.values) >= quantity.least_samples else None
 
 
 def _verdict(interval: Interval | None, up_is_better: bool) -> Verdict:

@@ -8,8 +8,10 @@ of one and the same busy server.
 
 The blocks of two runs are drawn independently, though an open loop sends both the same: drawing the
 same stretches on both sides would be sharper, and overlooks that one bad stretch decides a p99.
-What outlasts a block, such as the queue of a server at more than 90 % of its capacity, is still
-underestimated; a longer run has longer blocks.
+What outlasts a block is still underestimated, such as the queue of a nearly saturated server; a
+longer run has longer blocks. Pairs of runs of one simulated queue (M/M/1, 10 a second; 100 pairs)
+wrongly differed in their p99 TTFT in 5 % at 80 % load over 600 s, in 19 % over 100 s (82 % of 60
+pairs with single requests drawn), and in 53 % at 95 % load over 100 s.
 
 Sources: E. B. Wilson, JASA 22 (1927); B. Efron and R. Tibshirani, An Introduction to the Bootstrap
 (1993), chapters 8 and 13; T. Hesterberg, The American Statistician 69 (2015), for `TAIL`.

@@ -9,7 +9,7 @@ from time import perf_counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadtest.intervals import (
@@ -30,6 +30,7 @@ from loadtest.metrics import percentile
 
 FINITE = st.floats(-1e9, 1e9)
 ROUNDS = 100
+NOT_HURRIED = settings(deadline=None)  # an example is much work, on a busy machine too
 
 
 def spread_evenly(values: Floats) -> Blocked:
@@ -58,6 +59,7 @@ def test_wilson_gives_published_values(
     assert wilson(successes, n) == pytest.approx(expected, abs=5e-5)
 
 
+@NOT_HURRIED
 @given(st.integers(0, 10_000), st.integers(0, 10_000), st.floats(0.01, 0.999))
 def test_wilson_is_a_part_of_0_to_1_around_the_share(a: int, b: int, confidence: float) -> None:
     successes, n = sorted((a, b))
@@ -69,6 +71,7 @@ def test_wilson_is_a_part_of_0_to_1_around_the_share(a: int, b: int, confidence:
         assert wilson(n - successes, n, confidence) == pytest.approx((1 - high, 1 - low))
 
 
+@NOT_HURRIED
 @given(st.integers(1, 1000), st.data())
 def test_wilson_rises_with_the_successes(n: int, data: st.DataObject) -> None:
     successes = data.draw(st.integers(0, n - 1))
@@ -110,6 +113,7 @@ def test_wilson_refuses_what_is_no_share(
         wilson(successes, n, confidence)
 
 
+@NOT_HURRIED
 @given(st.lists(FINITE, min_size=1), st.sampled_from([0.1, 1, 50, 90, 99, 99.9, 100]))
 def test_array_percentiles_are_those_of_the_metrics(values: list[float], percent: float) -> None:
     expected = percentile(values, percent)
@@ -117,6 +121,7 @@ def test_array_percentiles_are_those_of_the_metrics(values: list[float], percent
     assert nearest_rank(np.array(values), percent) == expected.value
 
 
+@NOT_HURRIED
 @given(st.integers(0, 2**32))
 def test_every_draw_has_as_many_blocks_and_the_seed_decides_which(seed: int) -> None:
     draws = block_draws(seed)
@@ -125,6 +130,7 @@ def test_every_draw_has_as_many_blocks_and_the_seed_decides_which(seed: int) -> 
     assert (draws == block_draws(seed)).all()
 
 
+@NOT_HURRIED
 @given(
     st.lists(st.tuples(FINITE, st.integers(0, BLOCKS - 1)), min_size=1),
     st.lists(st.integers(0, BLOCKS - 1), min_size=BLOCKS, max_size=BLOCKS),
@@ -144,6 +150,7 @@ def test_a_draw_adds_up_the_samples_of_its_blocks(
         assert np.isnan([mean, p50, p99]).all()
 
 
+@NOT_HURRIED
 @given(st.lists(st.one_of(FINITE, st.just(float("nan"))), max_size=100))
 def test_the_central_interval_holds_most_of_what_is_known(values: list[float]) -> None:
     known = [value for value in values if value == value]
