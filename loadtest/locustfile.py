@@ -5,9 +5,9 @@
 Everything else is in `loadtest/runtime`; here are only the options, and what a scenario is to it.
 """
 
+import os
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from locust import events
@@ -17,6 +17,7 @@ from loadtest.runtime.installed import LoadUser, install
 from loadtest.runtime.load import Load, LoadError
 from loadtest.runtime.options import KEY_VARIABLE, add_key_option, add_load_options
 from loadtest.scenario import Scenario, load_scenario
+from loadtest.scenario_layers import settings
 from loadtest.sessions import Session
 from loadtest.target import Target, find_target
 from loadtest.workloads import build_sessions
@@ -30,7 +31,8 @@ def load_of(options: Namespace) -> Load:
     if not options.scenario:
         raise LoadError("--scenario says what to send: the name of a scenario, or a YAML file")
     try:
-        scenario = load_scenario(options.scenario, options.variant)
+        scenario = load_scenario(options.scenario, options.variant, settings(options.set))
+        headers = {t.name: t.request_headers(os.environ) for t in scenario.tenants}
     except REFUSALS as error:
         raise LoadError(str(error)) from error
     return Load(
@@ -39,9 +41,10 @@ def load_of(options: Namespace) -> Load:
         duration_s=scenario.duration_s,
         warm_up_s=scenario.warm_up_s,
         timeout_s=scenario.timeout_s,
-        users=scenario.users,
+        users=scenario.users or 1,
         max_in_flight=scenario.max_in_flight,
-        config={"scenario": resolved(scenario)},
+        tenant_headers=headers,
+        config={"scenario": scenario.model_dump(mode="json")},
         find=lambda host: _target(host, options),
         build=lambda target: _sessions(scenario, target),
     )
@@ -64,7 +67,6 @@ def _sessions(scenario: Scenario, target: Target) -> Sequence[Session]:
 
 @events.init_command_line_parser.add_listener
 def add_options(parser: Any) -> None:
-    group = parser.add_argument_group("Tokenfleet load test")
     add_load_options(parser, "--scenario")
     add_key_option(parser, env_var=KEY_VARIABLE, is_secret=True)
 

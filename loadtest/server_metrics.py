@@ -57,9 +57,9 @@ def parsed(text: str) -> Samples:
 
 def _samples(text: str) -> Iterator[tuple[str, float]]:
     for line in text.splitlines():
-        if line.startswith(KEPT) and (found := _SAMPLE.fullmatch(line.strip())):
-            if not found["name"].endswith(LEFT_OUT):
-                yield found["name"] + (found["labels"] or ""), float(found["value"])
+        found = _SAMPLE.fullmatch(line.strip()) if line.startswith(KEPT) else None
+        if found is not None and not found["name"].endswith(LEFT_OUT):
+            yield found["name"] + (found["labels"] or ""), float(found["value"])
 
 
 def fleet_samples(body: Any) -> Samples:

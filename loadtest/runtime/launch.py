@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -21,14 +21,14 @@ from loadtest.runtime.run_state import WRONG_INPUT
 LOCUSTFILE = Path(__file__).parents[1] / "locustfile.py"
 
 
-class TrialError(Exception):
-    """A run left no folder to look at; the message has Locust's exit status."""
+class RunError(Exception):
+    """A run could not begin, so there is nothing to look at; the message has Locust's status."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
-    """One headless run. `scenario` is a name or a YAML file, `processes` how many workers: None is
-    one process that does it all. `out` must not exist, or be empty."""
+class HeadlessRun:
+    """`scenario` is a name or a YAML file, `settings` are laid over it (`arrivals.rate_per_s=4`),
+    `processes` is how many workers: None is one process that does it all."""
 
     scenario: str
     host: str
@@ -37,6 +37,7 @@ class Trial:
     model: str | None = None
     tokenizer: str | None = None
     api_key: str | None = None
+    settings: tuple[str, ...] = ()
     processes: int | None = None
     locustfile: Path = LOCUSTFILE
 
@@ -52,6 +53,7 @@ class Trial:
             "--processes": self.processes,
         }
         given = [f"{name}={value}" for name, value in options.items() if value is not None]
+        given += [f"--set={setting}" for setting in self.settings]
         return [sys.executable, "-m", "locust", "-f", str(self.locustfile), "--headless", *given]
 
     @property
@@ -61,19 +63,19 @@ class Trial:
         return {**os.environ, **key, "PYTHONUNBUFFERED": "1"}
 
 
-def run_trial(trial: Trial, *, log: Path | None = None) -> Path:
-    """Runs it and returns its folder; what Locust says goes to `log` where one is given.
+def run_trial(trial: HeadlessRun, out: Path, *, log: Path | None = None) -> Path:
+    """Runs it into `out`, a new folder or an empty one, and returns that; what Locust says is
+    appended to `log` where one is given.
 
-    Requests that failed are in the folder. Raises TrialError where the run could not begin, and
-    ValueError without `out`.
+    Requests that failed are in the folder. Raises RunError where the run could not begin.
     """
-    if trial.out is None:
-        raise ValueError("a trial needs a folder of its own: out")
-    status = _run(trial, log)
-    if status == WRONG_INPUT or not (trial.out / ENVIRONMENT).exists():
+    if out.exists() and any(out.iterdir()):
+        raise RunError(f"{out} is not empty: every run has a folder of its own")
+    status = _run(replace(trial, out=out), log)
+    if status == WRONG_INPUT or not (out / ENVIRONMENT).exists():
         where = "" if log is None else f"; see {log}"
-        raise TrialError(f"{trial.scenario} on {trial.host}: Locust ended with {status}{where}")
-    return trial.out
+        raise RunError(f"{trial.scenario} on {trial.host}: Locust ended with {status}{where}")
+    return out
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     scenario or server.
     """
     return _run(
-        Trial(
+        HeadlessRun(
             scenario=args.scenario,
             host=args.host,
             out=None if args.out is None else Path(args.out),
@@ -99,13 +101,14 @@ def run(args: argparse.Namespace) -> int:
             model=args.model,
             tokenizer=args.tokenizer,
             api_key=args.api_key,
+            settings=tuple(args.set),
             processes=args.processes,
         ),
         None,
     )
 
 
-def _run(trial: Trial, log: Path | None) -> int:
+def _run(trial: HeadlessRun, log: Path | None) -> int:
     """Locust's exit status. What ends this process ends Locust first."""
     with open(log or os.devnull, "ab") as file:
         output = None if log is None else file

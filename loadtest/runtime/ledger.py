@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from loadtest.run_records import RequestRecord, to_json
 from loadtest.runtime.live import Tally
 from loadtest.runtime.reading import Read
-from loadtest.run_records import RequestRecord, to_json
 
 
 class Ledger:

@@ -74,8 +74,11 @@ class Tally:
 
     @classmethod
     def of_message(cls, message: dict[str, Any]) -> Self:
-        histograms = {name: Histogram(Counter(dict(message[name]))) for name in HISTOGRAMS}
-        return cls(**{name: message[name] for name in COUNTS}, **histograms)
+        histograms: dict[str, Any] = {
+            name: Histogram(Counter(dict(message[name]))) for name in HISTOGRAMS
+        }
+        counts = {name: message[name] for name in COUNTS}
+        return cls(**counts | histograms)
 
 
 COUNTS = ("offered", "missed", "done", "failed", "output_tokens")

@@ -1,7 +1,8 @@
-"""What is to be sent, as the runtime sees it: no scenario, no workload, only sessions and bounds."""
+"""What is to be sent, as the runtime sees it: sessions and bounds, no scenario, no workload."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any, Literal, Protocol
 
 from loadtest.sessions import Session
@@ -34,8 +35,9 @@ class Load:
     """One load. `config` is what `config.json` says of it, JSON only.
 
     `find` asks the server at a base URL what it is, `build` makes every session of the load for it;
-    both may take seconds, and say by a LoadError what is wrong. `max_in_flight` bounds the requests
-    of one worker. A request that is due before `warm_up_s` is marked as one of the warm-up.
+    both may take seconds, and say by a LoadError what is wrong. `max_in_flight` bounds an open
+    loop, and is split over the workers as the sessions are. A request that is due before
+    `warm_up_s` is marked as one of the warm-up. `tenant_headers` are laid over the aim's.
     """
 
     name: str
@@ -48,6 +50,16 @@ class Load:
     users: int = 1
     max_in_flight: int = 1000
     config: Mapping[str, Any] = field(default_factory=dict)
+    tenant_headers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def headers(self, aim: Aim, session: Session) -> Mapping[str, str]:
+        """What a request of `session` carries."""
+        return {**aim.headers, **self.tenant_headers.get(session.tenant or "", {})}
+
+    def connections(self, workers: int) -> int:
+        """How many requests one of `workers` may have in flight."""
+        whole = self.max_in_flight if self.mode == "open" else self.users
+        return ceil(whole / workers)
 
 
 class LoadError(Exception):

@@ -1,4 +1,4 @@
-"""One run as the master sees it: which workers are in it, how far they are, what came of it. Pure."""
+"""One run as the master sees it: its workers, how far they are, what came of it. Pure."""
 
 from dataclasses import dataclass, field
 from typing import Any

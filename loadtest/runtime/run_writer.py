@@ -44,7 +44,7 @@ class RunWriter:
 
     def close(self, end: Mapping[str, Any]) -> None:
         """`end` is what is known of the environment only now."""
-        _write(self.path / ENVIRONMENT, self._environment | end)
+        _write(self.path / ENVIRONMENT, {**self._environment, **end})
         self._requests.close()
         if self._server is not None:
             self._server.close()

@@ -29,16 +29,20 @@ from loadtest.streaming_user import STOPPED, StreamingUser
 
 
 class Share:
-    def __init__(self, load: Load, aim: Aim, sessions: Sequence[Session], rank: int) -> None:
+    """`sessions` are those of worker `rank`, `max_in_flight` its part of the load's."""
+
+    def __init__(
+        self, load: Load, aim: Aim, sessions: Sequence[Session], rank: int, max_in_flight: int
+    ) -> None:
         self.load, self.aim, self.ledger = load, aim, Ledger()
-        self._sessions, self._rank = iter(sessions), rank
+        self._sessions, self._rank, self._max_in_flight = iter(sessions), rank, max_in_flight
         self._reader = Reader()
         self._began_s = 0.0  # on the monotonic clock
         self._stopped = False
         self._in_flight = 0
         self._greenlets = Group()
         self._playing = 0  # sessions
-        self._idle = Event()
+        self._idle, self._all_begun = Event(), Event()
 
     def start(self, began_s: float, warm_up: Iterable[tuple[Session, RawReply]] = ()) -> None:
         """The load begins at `began_s` on the monotonic clock; `warm_up` was sent before."""
@@ -59,8 +63,8 @@ class Share:
         self._greenlets.kill()
 
     def join(self) -> None:
-        """Waits until the time is over and every session has ended."""
-        self._sleep_until(self.load.duration_s)
+        """Waits until the time is over, or no session is left to begin, and every one has ended."""
+        self._all_begun.wait(self.load.duration_s - self._now_s())
         self._greenlets.join()
         self._idle.wait()
 
@@ -69,7 +73,10 @@ class Share:
 
     def next_session(self) -> Session | None:
         """The closed loop's next; None where there is none, or the time is over."""
-        return None if self._over else next(self._sessions, None)
+        session = None if self._over else next(self._sessions, None)
+        if session is None:
+            self._all_begun.set()
+        return session
 
     def play(self, user: StreamingUser, session: Session, due_s: float | None = None) -> None:
         """All turns of a session; without `due_s`, a turn is due when it is sent."""
@@ -122,7 +129,7 @@ class Share:
         """The answer; None where there is none to go on from."""
         at_s = self._now_s() if due_s is None else due_s
         record = partial(self._record, session, number, warm_up=at_s < self.load.warm_up_s)
-        if self.load.mode == "open" and self._in_flight >= self.load.max_in_flight:
+        if self.load.mode == "open" and self._in_flight >= self._max_in_flight:
             error = f"missed: {self._in_flight} requests were in flight"
             sample = RequestSample(t_sched_s=round(at_s, 6), t0_s=round(at_s, 6), error=error)
             self.ledger.missed(record(sample=sample, missed=True))
@@ -137,7 +144,8 @@ class Share:
         self.ledger.sent()
         self._in_flight += 1
         try:
-            reply = user.stream(path_of(session), body, self.load.timeout_s, self.aim.headers)
+            headers = self.load.headers(self.aim, session)
+            reply = user.stream(path_of(session), body, self.load.timeout_s, headers)
         finally:
             self._in_flight -= 1
         read = self._reader.read(reply, asked)

@@ -21,12 +21,11 @@ KIND = "warm-up"
 
 
 def warm_up(
-    user: StreamingUser, load: Load, aim: Aim, sessions: Sequence[Session]
+    user: StreamingUser, load: Load, aim: Aim, sessions: Sequence[Session], connections: int
 ) -> list[tuple[Session, RawReply]]:
-    """Sends them over as many connections as the load may need, at most `CONNECTIONS`; whatever the
-    server answers."""
+    """Sends them over `connections`, at most `CONNECTIONS`; whatever the server answers."""
     chat = sessions[0].chat if sessions else True
-    lanes = min(CONNECTIONS, load.max_in_flight if load.mode == "open" else load.users)
+    lanes = min(CONNECTIONS, connections)
     asked = [
         Session(index=-1 - n, turns=(Turn(user="Hello", max_tokens=2),), chat=chat, kind=KIND)
         for n in range(lanes * REQUESTS_EACH)

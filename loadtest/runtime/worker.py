@@ -86,12 +86,12 @@ class Worker:
         # In a thread: it takes seconds of CPU, and a worker that is silent counts as lost.
         load, aim, sessions = in_thread(built, self._load_of, options)
         mine = share_of(sessions, order["rank"], order["workers"])
-        connections = load.max_in_flight if load.mode == "open" else load.users
+        connections = load.connections(order["workers"])
         StreamingUser.pool_manager = pool_of(connections)
         StreamingUser.host = aim.base_url
         self._user = StreamingUser(self._environment)
-        self._warmed_up = warm_up(self._user, load, aim, mine)
-        self._share = Share(load, aim, mine, order["rank"])
+        self._warmed_up = warm_up(self._user, load, aim, mine, connections)
+        self._share = Share(load, aim, mine, order["rank"], connections)
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         gc.collect()
         gc.freeze()  # many thousand prompts that no later collection need look at
@@ -109,7 +109,7 @@ class Worker:
         self._cost = time.process_time(), waited_s()
         share.start(began_s, self._warmed_up)
         self._began.set()
-        if share.load.mode == "open":
+        if share.load.mode == "open" and self._user is not None:
             share.start_dispatch(self._user)
         share.join()
         self._finish()
