@@ -74,11 +74,10 @@ class Tally:
 
     @classmethod
     def of_message(cls, message: dict[str, Any]) -> Self:
-        histograms: dict[str, Any] = {
-            name: Histogram(Counter(dict(message[name]))) for name in HISTOGRAMS
-        }
-        counts = {name: message[name] for name in COUNTS}
-        return cls(**counts | histograms)
+        fields: dict[str, Any] = {name: message[name] for name in COUNTS}
+        for name in HISTOGRAMS:
+            fields[name] = Histogram(Counter(dict(message[name])))
+        return cls(**fields)
 
 
 COUNTS = ("offered", "missed", "done", "failed", "output_tokens")

@@ -19,8 +19,13 @@ def add_load_options(parser: Any, scenario: str, **scenario_options: Any) -> Non
         default=VARIANTS[0],
         help=f"of the scenario: the machine it is sized for; default {VARIANTS[0]}",
     )
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
-                        help="laid over the scenario, as arrivals.rate_per_s=4; may be repeated")  # fmt: skip
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="laid over the scenario, as arrivals.rate_per_s=4; may be repeated",
+    )
     parser.add_argument("--model", help="which one is asked; default: the server's first")
     parser.add_argument("--tokenizer", metavar="PATH",
                         help="of the model: a folder, or its tokenizer.json")  # fmt: skip
