@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 class Conductor:
     def __init__(self, environment: Environment, load_of: LoadOf) -> None:
-        self.state = RunState(0, {})
+        self.state = RunState(0, {}, closed=True)  # there is none yet
         self._environment, self._load_of = environment, load_of
         self._runner = environment.runner
         self._writer: RunWriter | None = None
@@ -42,6 +42,7 @@ class Conductor:
         runner.register_message(messages.REPORT, self._on_report)
         runner.register_message(messages.DONE, self._on_done)
         environment.events.test_start.add_listener(self._on_test_start)
+        environment.events.test_stopping.add_listener(self._on_test_stopping)
         environment.events.test_stop.add_listener(self._on_test_stop)
         environment.events.quitting.add_listener(self._on_quitting)
 
@@ -55,14 +56,19 @@ class Conductor:
         self.state = RunState(self.state.number + 1, _ranks(self._runner))
         gevent.spawn(self._conduct, self.state)
 
-    def _on_test_stop(self, **_: Any) -> None:
-        """Workers have ended their parts by now: where the run was not over, it was stopped."""
-        if not self.state.closed and self.state.number:
+    def _on_test_stopping(self, **_: Any) -> None:
+        """Of a run that came to its end by itself, this is after its end."""
+        if not self.state.closed:
+            self.state.stopped = True
             self.state.problems.append("stopped before its end")
+
+    def _on_test_stop(self, **_: Any) -> None:
+        """Workers have ended their parts by now."""
+        if not self.state.closed:
             self._close(self.state)
 
     def _on_quitting(self, **_: Any) -> None:
-        if not self.state.closed and self.state.number:
+        if not self.state.closed:
             self._runner.stop()
 
     # What workers say
@@ -98,7 +104,7 @@ class Conductor:
             self._run(state)
         except LoadError as error:
             state.refused = str(error)
-        if not state.closed:
+        if not (state.closed or state.stopped):
             self._close(state)
             self._runner.quit() if self._headless else self._runner.stop()
 

@@ -22,6 +22,7 @@ class RunState:
     recent: Tally = field(default_factory=Tally)
     problems: list[str] = field(default_factory=list)
     refused: str | None = None
+    stopped: bool = False  # by someone, before its end
     closed: bool = False
 
     def take_recent(self) -> Tally:

@@ -2,10 +2,12 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,14 @@ class Outcome:
         return json.loads((self.folder / CONFIG).read_text())
 
 
+def planned(folder: Path, sessions: Sequence[Session], **settings: Any) -> Path:
+    """A file for the locustfile; `settings` are those of a Load."""
+    load = {"mode": "open", "duration_s": 0.5, "timeout_s": 5.0} | settings
+    plan = folder / "plan.json"
+    plan.write_text(json.dumps({"load": load, "sessions": [asdict(s) for s in sessions]}))
+    return plan
+
+
 def command(
     url: str,
     folder: Path,
@@ -65,29 +75,49 @@ def command(
     locustfile: Path = LOCUSTFILE,
     **settings: Any,
 ) -> list[str]:
-    """Writes the plan; `settings` are those of a Load."""
-    plan = folder / "plan.json"
-    load = {"mode": "open", "duration_s": 1.0, "timeout_s": 5.0} | settings
-    plan.write_text(json.dumps({"load": load, "sessions": [asdict(s) for s in sessions]}))
-    given = ["--host", url, "--plan", str(plan), "--out", str(folder / "run"), *options]
+    plan = planned(folder, sessions, **settings)
+    given = ["--host", url, "--scenario", str(plan), "--out", str(folder / "run"), *options]
     return [sys.executable, "-m", "locust", "-f", str(locustfile), *given]
 
 
-def sent(
-    url: str, folder: Path, sessions: Sequence[Session], *options: str, **settings: Any
-) -> Outcome:
-    """The run, to its end."""
-    argv = command(url, folder, sessions, "--headless", *options, **settings)
-    done = subprocess.run(
+@contextmanager
+def locust(argv: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """Locust with its output to be read; it has ended when the context has."""
+    process = subprocess.Popen(
         argv,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
         text=True,
-        timeout=TIMEOUT_S,
-        env=os.environ | {"PYTHONPATH": os.getcwd()},
+        env=os.environ | {"PYTHONPATH": os.getcwd(), "PYTHONUNBUFFERED": "1"},
     )
-    return Outcome(done.returncode, done.stdout, folder / "run")
+    try:
+        with process:
+            yield process
+    finally:
+        process.kill()
+
+
+def sent(
+    url: str,
+    folder: Path,
+    sessions: Sequence[Session],
+    *options: str,
+    stop: signal.Signals | None = None,
+    stop_at: str = "",
+    **settings: Any,
+) -> Outcome:
+    """The run, to its end; `stop` is sent when a line with `stop_at` is read."""
+    said = ""
+    with locust(command(url, folder, sessions, "--headless", *options, **settings)) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            said += line
+            if stop is not None and stop_at in line:
+                process.send_signal(stop)
+                stop = None
+        status = process.wait(TIMEOUT_S)
+    return Outcome(status, said, folder / "run")
 
 
 def read_plan(path: str) -> tuple[dict[str, Any], list[Session]]:
@@ -103,3 +133,8 @@ def server_log(url: str) -> list[dict[str, Any]]:
     """What a `timed_server` received, the warm-up left out."""
     with urllib.request.urlopen(f"{url}/log") as response:
         return [entry for entry in json.load(response) if "fake" in entry["body"]]
+
+
+def session_of(entry: dict[str, Any]) -> str:
+    """The question of a `server_log` entry: `session N turn M`."""
+    return str(entry["body"]["messages"][-1]["content"])
