@@ -26,6 +26,7 @@ START_IN_S = 0.5  # for the last worker to hear of it
 BUILD_TIMEOUT_S = 900.0
 GRACE_S = 30.0  # for the end of a run, after its last request's own timeout
 SCRAPE_EVERY_S = 1.0
+LOOK_EVERY_S = 0.5  # whether a worker was lost
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +123,7 @@ class Conductor:
         began = {"started_at": instant(began_at_s)}
         self._writer = RunWriter(path, config_of(load, aim), began | machine)
         self._tell(state, messages.GO, lambda _: {"at_s": began_at_s})
+        gevent.spawn_later(began_at_s - time.time(), self._hold_shape)
         scrape = gevent.spawn(self._scrape, self._writer, Scraper(aim.base_url), began_at_s)
         try:
             self._watch(state, load, began_at_s)
@@ -133,7 +135,7 @@ class Conductor:
         own = {name: value for name, value in vars(options).items() if name not in known}
         about = {"workers": len(state.ranks), "host": options.host, "options": own}
         self._tell(state, messages.PREPARE, lambda rank: {"rank": rank, **about})
-        self._wait(state, lambda: state.all_ready, BUILD_TIMEOUT_S)
+        self._wait(state, lambda: state.all_ready, BUILD_TIMEOUT_S, self._hold_shape)
         if state.refused is not None:
             raise LoadError(state.refused)
         if not state.all_ready or not state.ready:
@@ -155,12 +157,24 @@ class Conductor:
                 self._say(progress.line(now_s, state.whole, recent, now_s - said_at_s))
             said_at_s = now_s
 
-    def _wait(self, state: RunState, met: Callable[[], bool], timeout_s: float) -> None:
+    def _hold_shape(self) -> None:
+        """A shape's time is that of the load, and stands still until the load begins."""
+        if self._environment.shape_class is not None:
+            self._environment.shape_class.reset_time()
+
+    def _wait(
+        self,
+        state: RunState,
+        met: Callable[[], bool],
+        timeout_s: float,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> None:
         """Until it is met, the run closed, or the time over."""
         until_s = time.monotonic() + timeout_s
         while not (met() or state.closed) and (left_s := until_s - time.monotonic()) > 0:
             self._news.clear()
-            self._news.wait(min(left_s, 1.0))
+            self._news.wait(min(left_s, LOOK_EVERY_S))
+            meanwhile()
             state.lose(_present(self._runner))
 
     def _tell(

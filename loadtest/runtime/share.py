@@ -45,12 +45,14 @@ class Share:
         self._idle, self._all_begun = Event(), Event()
 
     def start(self, began_s: float, warm_up: Iterable[tuple[Session, RawReply]] = ()) -> None:
-        """The load begins at `began_s` on the monotonic clock; `warm_up` was sent before."""
+        """The load begins at `began_s` on the monotonic clock, and this returns then; `warm_up` was
+        sent before."""
         self._began_s = began_s
         for session, reply in warm_up:
             record = partial(self._record, session, 0, warm_up=True)
             self.ledger.warmed_up(self._reader.read(reply, Asked(record, began_s, None)))
         self._idle.set()
+        self._sleep_until(0.0)
 
     def start_dispatch(self, user: StreamingUser) -> None:
         """The open loop, sent by `user`."""
@@ -110,7 +112,6 @@ class Share:
     # Sending
 
     def _dispatch(self, user: StreamingUser) -> None:
-        self._sleep_until(0.0)
         for session in self._sessions:
             due_s = session.at_s or 0.0
             self._sleep_until(min(due_s, self.load.duration_s))

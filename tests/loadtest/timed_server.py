@@ -85,6 +85,8 @@ class TimedServer:
         match path:
             case "/log":
                 return plain("200 OK", json.dumps([asdict(entry) for entry in self.log]).encode())
+            case "/v1/models":
+                return plain("200 OK", b'{"data": [{"id": "fake"}]}')
             case "/metrics":
                 return plain("200 OK", METRICS)
         return plain("404 Not Found", b"")
@@ -105,6 +107,7 @@ async def answer(entry: Entry, writer: asyncio.StreamWriter, manner: Manner) -> 
         entry.answer += f"{entry.connection}.{n} "
         entry.written_s.append(monotonic())
         writer.write(chunk(_content(entry, f"{entry.connection}.{n} ")))
+        await writer.drain()  # notices a client that left
     if manner.how == "cut":
         return False
     if manner.how == "event":

@@ -16,6 +16,7 @@ from loadtest.run_records import CONFIG, ENVIRONMENT, REQUESTS, RequestRecord, r
 from loadtest.sessions import Session, Turn
 
 LOCUSTFILE = Path(__file__).with_name("planned_locustfile.py")
+SHAPED = Path(__file__).with_name("shaped_locustfile.py")
 TIMEOUT_S = 60
 
 

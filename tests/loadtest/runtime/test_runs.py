@@ -2,14 +2,15 @@
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from loadtest.metrics import itls_s, percentile, schedule_lag_s, ttfts_s
+from loadtest.metrics import RequestSample, itls_s, percentile, schedule_lag_s, ttfts_s
 from tests.loadtest.runtime.planned import (
+    SHAPED,
     Outcome,
     sent,
     server_log,
@@ -32,6 +33,11 @@ def median(samples: list[float]) -> float:
     found = percentile(samples, 50)
     assert found is not None
     return found.value
+
+
+def in_flight_at_most(samples: Sequence[RequestSample]) -> int:
+    instants_s = [sample.t0_s for sample in samples]
+    return max(sum(s.t0_s <= at_s <= (s.tn_s or 0) for s in samples) for at_s in instants_s)
 
 
 def errors(outcome: Outcome) -> list[str | None]:
@@ -78,22 +84,17 @@ def test_a_run_in_which_no_request_succeeds_fails(tmp_path: Path) -> None:
 
 
 def test_an_open_loop_keeps_its_instants_while_the_server_hangs(url: str, tmp_path: Path) -> None:
-    sessions = [session(n, at_s=0.05 * n, how="hang") for n in range(20)]
-    outcome = sent(url, tmp_path, sessions, duration_s=1.0, timeout_s=2.0, warm_up_s=0.5)
+    sessions = [session(n, at_s=0.05 * n, how="hang") for n in range(25)]
+    settings = {"duration_s": 1.25, "timeout_s": 2.0, "warm_up_s": 0.5, "max_in_flight": 20}
+    outcome = sent(url, tmp_path, sessions, **settings)
     samples = [record.sample for record in outcome.records]
-    assert [sample.t_sched_s for sample in samples] == [round(0.05 * n, 6) for n in range(20)]
+    assert [sample.t_sched_s for sample in samples] == [round(0.05 * n, 6) for n in range(25)]
     assert max(map(schedule_lag_s, samples)) < LAG_S
-    assert {sample.error for sample in samples} == {"timeout after 2 s"}, "all were in flight"
-    assert [record.warm_up for record in outcome.records] == [True] * 10 + [False] * 10
-    assert len(server_log(url)) == 20
-
-
-def test_an_arrival_beyond_max_in_flight_is_missed(url: str, tmp_path: Path) -> None:
-    sessions = [session(n, at_s=0.02 * n, how="hang") for n in range(10)]
-    outcome = sent(url, tmp_path, sessions, timeout_s=1.0, max_in_flight=3)
-    assert [record.missed for record in outcome.records] == [False] * 3 + [True] * 7
-    assert errors(outcome)[3:] == ["missed: 3 requests were in flight"] * 7
-    assert len(server_log(url)) == 3, "a missed request is never sent"
+    assert [record.warm_up for record in outcome.records] == [True] * 10 + [False] * 15
+    assert errors(outcome)[:20] == ["timeout after 2 s"] * 20
+    assert errors(outcome)[20:] == ["missed: 20 requests were in flight"] * 5
+    assert [record.missed for record in outcome.records] == [False] * 20 + [True] * 5
+    assert len(server_log(url)) == 20, "a missed request is never sent"
 
 
 def test_several_processes_share_one_load(url: str, tmp_path: Path) -> None:
@@ -109,7 +110,7 @@ def test_several_processes_share_one_load(url: str, tmp_path: Path) -> None:
 
 
 def test_a_later_turn_carries_the_answers_before_it(url: str, tmp_path: Path) -> None:
-    sent(url, tmp_path, [session(0, turns=3, think_s=0.05)])
+    sent(url, tmp_path, [session(0, turns=3, think_s=0.05)], max_in_flight=1)
     log = server_log(url)
     first, second, _ = (entry["answer"] for entry in log)
     assert [(m["role"], m["content"]) for m in log[2]["body"]["messages"]] == [
@@ -120,14 +121,7 @@ def test_a_later_turn_carries_the_answers_before_it(url: str, tmp_path: Path) ->
         ("user", "session 0 turn 2"),
     ]
     assert log[1]["received_s"] - log[0]["written_s"][-1] >= 0.05, "it was thought about"
-    assert log[0]["body"]["stream_options"] == {"include_usage": True}
-
-
-def test_connections_are_kept(url: str, tmp_path: Path) -> None:
-    sessions = [session(n, at_s=0.1 * n, chunks=2) for n in range(5)]
-    outcome = sent(url, tmp_path, sessions, max_in_flight=2)
-    assert errors(outcome) == [None] * 5
-    assert len({entry["connection"] for entry in server_log(url)}) == 1
+    assert {entry["connection"] for entry in log} == {1}, "it is kept, from the warm-up on"
 
 
 def test_a_closed_loop_ends_with_its_sessions(url: str, tmp_path: Path) -> None:
@@ -136,10 +130,19 @@ def test_a_closed_loop_ends_with_its_sessions(url: str, tmp_path: Path) -> None:
     samples = [record.sample for record in outcome.records]
     assert (outcome.status, [record.session for record in outcome.records]) == (0, list(range(12)))
     assert all(sample.t_sched_s == sample.t0_s for sample in samples)
-    begun = sorted(sample.t0_s for sample in samples)
-    ended = sorted(sample.tn_s or 0 for sample in samples)
-    in_flight = [sum(b <= t for b in begun) - sum(e < t for e in ended) for t in begun]
-    assert max(in_flight) == 3
+    assert in_flight_at_most(samples) == 3
+
+
+def test_a_shape_of_the_locustfile_says_how_many_users_there_are(url: str, tmp_path: Path) -> None:
+    sessions = [session(n, at_s=None, first_s=0.02, gap_s=0.02, chunks=5) for n in range(200)]
+    settings = {"mode": "closed", "users": 9, "duration_s": 2.5, "locustfile": SHAPED}
+    outcome = sent(url, tmp_path, sessions, **settings)
+    assert outcome.status == 0
+    answered = [r.sample for r in outcome.records if r.sample.error is None]
+    early = [sample for sample in answered if sample.t0_s < 0.8]
+    late = [sample for sample in answered if sample.t0_s > 1.5]
+    assert in_flight_at_most(early) == 1
+    assert in_flight_at_most(late) == 3
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
