@@ -1,0 +1,82 @@
+"""Scenarios through Locust: in its web UI, headless, over several processes or machines.
+
+    locust -f loadtest/locustfile.py --host http://127.0.0.1:8000 --scenario chat
+
+Everything else is in `loadtest/runtime`; here are only the options, and what a scenario is to it.
+"""
+
+import os
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import Any
+
+from locust import events
+
+from loadtest.json_server import ServerError
+from loadtest.runtime.installed import LoadUser, install
+from loadtest.runtime.load import Load, LoadError
+from loadtest.runtime.options import KEY_VARIABLE, add_key_option, add_load_options
+from loadtest.scenario import Scenario, load_scenario
+from loadtest.scenario_layers import settings
+from loadtest.sessions import Session
+from loadtest.target import Target, find_target
+from loadtest.workloads import build_sessions
+
+REFUSALS = (ValueError, ServerError, OSError)
+"""What a wrong scenario, model, tokenizer or server raises."""
+
+
+def load_of(options: Namespace) -> Load:
+    """Raises LoadError."""
+    if not options.scenario:
+        raise LoadError("--scenario says what to send: the name of a scenario, or a YAML file")
+    given = [
+        setting for setting in options.set if setting
+    ]  # a field left empty in the web UI is ""
+    try:
+        scenario = load_scenario(options.scenario, options.variant, settings(given))
+        headers = {t.name: t.request_headers(os.environ) for t in scenario.tenants}
+    except REFUSALS as error:
+        raise LoadError(str(error)) from error
+    return Load(
+        name=f"{scenario.name}-{scenario.variant}",
+        mode=scenario.mode,
+        duration_s=scenario.duration_s,
+        warm_up_s=scenario.warm_up_s,
+        timeout_s=scenario.timeout_s,
+        users=scenario.users or 1,
+        max_in_flight=scenario.max_in_flight,
+        tenant_headers=headers,
+        config={"scenario": scenario.model_dump(mode="json")},
+        find=lambda host: _target(host, options),
+        build=lambda target: _sessions(scenario, target),
+    )
+
+
+def _target(host: str, options: Namespace) -> Target:
+    headers = {"Authorization": f"Bearer {options.api_key}"} if options.api_key else {}
+    model, tokenizer = options.model or None, options.tokenizer or None
+    try:
+        return find_target(host, model=model, headers=headers, tokenizer=tokenizer)
+    except REFUSALS as error:
+        raise LoadError(str(error)) from error
+
+
+def _sessions(scenario: Scenario, target: Target) -> Sequence[Session]:
+    try:
+        return build_sessions(scenario, target)
+    except REFUSALS as error:
+        raise LoadError(str(error)) from error
+
+
+@events.init_command_line_parser.add_listener
+def add_options(parser: Any) -> None:
+    add_load_options(parser, "--scenario")
+    add_key_option(parser, env_var=KEY_VARIABLE, is_secret=True)
+
+
+install(load_of)
+
+
+class User(LoadUser):
+    """Plays the scenario's sessions."""

@@ -1,0 +1,59 @@
+"""The server's own metrics, scraped."""
+
+import pytest
+
+from loadtest.server_metrics import Scraper, fleet_samples, parsed
+from tests.loadtest.timed_server import METRICS, timed_server
+
+RUNNING = 'vllm:num_requests_running{engine="0",model_name="fake"}'
+
+
+def test_vllms_samples_are_kept_without_buckets_and_other_peoples() -> None:
+    assert parsed(METRICS.decode()) == {RUNNING: 3.0}
+
+
+@pytest.mark.parametrize(
+    ("line", "samples"),
+    [
+        ("vllm:x 1e3", {"vllm:x": 1000.0}),
+        ("vllm:x 2 1700000000000", {"vllm:x": 2.0}),
+        ('vllm:x{a="b c"} 2', {'vllm:x{a="b c"}': 2.0}),
+        ("tokenfleet_y_total 4", {"tokenfleet_y_total": 4.0}),
+        ("# HELP vllm:x of no use", {}),
+        ("vllm:x", {}),
+        ("vllm:x_created 5", {}),
+    ],
+)
+def test_a_line_is_a_sample_or_nothing(line: str, samples: dict[str, float]) -> None:
+    assert parsed(line) == samples
+
+
+def test_a_fleet_is_its_engines_by_state_and_its_flights() -> None:
+    engines = [{"state": "ready"}, {"state": "ready"}, {"state": "down"}]
+    flights = {"active": 3, "moved": 1, "note": "text"}
+    body = {"models": [{"name": "demo", "engines": engines, "flights": flights}]}
+    assert fleet_samples(body) == {
+        'tokenfleet:engines{model_name="demo",state="ready"}': 2,
+        'tokenfleet:engines{model_name="demo",state="down"}': 1,
+        'tokenfleet:flights_active{model_name="demo"}': 3,
+        'tokenfleet:flights_moved{model_name="demo"}': 1,
+    }
+    assert fleet_samples(None) == fleet_samples([]) == {}
+
+
+def test_a_server_is_asked_for_what_it_has() -> None:
+    with timed_server() as url:
+        scraper = Scraper(url)
+        assert scraper.scrape() == scraper.scrape() == {RUNNING: 3.0}
+        assert scraper.useful
+
+
+def test_a_server_without_metrics_is_of_no_use_but_one_that_is_down_may_be() -> None:
+    with timed_server() as url:
+        scraper = Scraper(f"{url}/nowhere")
+        assert scraper.useful
+        assert scraper.scrape() == {}
+        assert not scraper.useful
+    down = Scraper("http://127.0.0.1:1")
+    assert down.scrape() == {}
+    assert down.useful
