@@ -1,7 +1,6 @@
 """Traces: both formats read, bad lines named, and what may be done to a trace before its replay."""
 
 import json
-import os
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -27,8 +26,8 @@ from loadtest.traces import (
     spread_ticks,
 )
 
-RECORDED = os.environ.get("TOKENFLEET_TRACES")
-"""A folder with the two recorded traces; too large for the repository."""
+RECORDED = Path(__file__).parents[3] / "shared" / "traces"
+"""The two recorded traces, too large for the repository, beside the checkout."""
 
 HEADER = "TIMESTAMP,ContextTokens,GeneratedTokens\r\n"
 START = datetime(2023, 11, 16, 18, 15, 46, 680590, tzinfo=UTC)
@@ -220,11 +219,11 @@ def test_factors_and_lengths_must_be_above_0(factor: float) -> None:
         cap_tokens([], prompt_tokens=1, output_tokens=0)
 
 
-@pytest.mark.skipif(RECORDED is None, reason="TOKENFLEET_TRACES names no folder of traces")
+@pytest.mark.skipif(not RECORDED.exists(), reason="the recorded traces are not beside the checkout")
 def test_the_recorded_traces_are_read() -> None:
-    mooncake = read_trace(Path(RECORDED or "") / "mooncake_conversation.jsonl", "mooncake")
+    mooncake = read_trace(RECORDED / "mooncake_conversation.jsonl", "mooncake")
     assert (len(mooncake), round(mooncake[-1].at_s)) == (12_031, 3537)
     assert {request.block_ids[0] for request in mooncake} == {0}
-    azure = read_trace(Path(RECORDED or "") / "azure_2023_conversation.csv", "azure")
+    azure = read_trace(RECORDED / "azure_2023_conversation.csv", "azure")
     assert (len(azure), round(azure[-1].at_s)) == (19_366, 3502)
     assert sum(request.prompt_tokens for request in azure) // len(azure) == 1154
