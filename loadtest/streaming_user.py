@@ -22,7 +22,7 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 
 from loadtest.metrics import RequestSample, e2e_s, tpot_s, ttft_s
 from loadtest.reply import RawReply
-from loadtest.runtime.connections import sent_at_s
+from loadtest.runtime.connections import read1_of, sent_at_s
 
 READ_BYTES = 65536
 STOPPED = "stopped before it ended"
@@ -79,10 +79,11 @@ class StreamingUser(HttpUser):
         raw = response.raw
         reply.t0_s = sent_at_s(raw) or reply.t0_s
         reply.status = response.status_code
-        read, keep, clock = raw.read1, reply.parts.append, monotonic
+        read, keep, clock = read1_of(raw), reply.parts.append, monotonic
         try:
             while data := read(READ_BYTES):
                 keep((clock(), data))
+            raw.release_conn()
         finally:  # no-op where the reply was read to its end: the connection is in the pool again
             response.close()
 
