@@ -12,7 +12,7 @@ from loadtest.reply import message_of
 
 TIMEOUT_S = 60.0
 CONNECTIONS = 16
-"""Kept alive; as many questions may be asked at once."""
+"""As many questions may be asked at once."""
 
 
 class ServerError(Exception):
@@ -28,7 +28,11 @@ class ServerError(Exception):
 
 
 class JsonServer:
-    """Safe to use from several threads. Redirects are not followed: a key stays with its server."""
+    """Safe to use from several threads. Redirects are not followed: a key stays with its server.
+
+    Each question has its own connection: under gevent a socket belongs to the thread that opened
+    it, and cannot even be closed once that is gone.
+    """
 
     def __init__(self, base_url: str, headers: Mapping[str, str] | None = None) -> None:
         self.base_url = base_url.rstrip("/")
@@ -62,12 +66,8 @@ class JsonServer:
         return answer
 
     def _sent_headers(self, body: Mapping[str, Any] | None) -> dict[str, str]:
-        # Given headers replace the pool's own, so the content type has to be said.
-        return (
-            self._headers
-            if body is None
-            else {"Content-Type": "application/json"} | (self._headers)
-        )
+        content = {} if body is None else {"Content-Type": "application/json"}
+        return {"Connection": "close"} | content | self._headers
 
 
 def _decoded(data: bytes) -> Any:

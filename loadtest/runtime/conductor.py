@@ -4,6 +4,7 @@ import logging
 import time
 from argparse import Namespace
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -13,6 +14,9 @@ from locust import argument_parser
 from locust.env import Environment
 from locust.runners import STATE_MISSING, LocalRunner
 
+from loadtest.report_command import write_results
+from loadtest.run_folder import RunFolderError
+from loadtest.run_records import REPORT
 from loadtest.runtime import messages, progress
 from loadtest.runtime.facts import config_of, environment, folder_of, found, instant
 from loadtest.runtime.live import Tally
@@ -205,9 +209,19 @@ class Conductor:
             workers = [{"rank": rank, **cost} for rank, cost in sorted(state.done.items())]
             end = {"ended_at": instant(time.time()), "workers": workers}
             self._writer.close(end | {"problems": state.problems})
-            self._say(f"{self._writer.path}: {'; '.join(state.problems) or 'complete'}")
+            self._say_result(self._writer.path)
             self._writer = None
         self._environment.process_exit_code = state.exit_status
+
+    def _say_result(self, path: Path) -> None:
+        """The run's verdict, and where its report is."""
+        try:
+            found = write_results(path)
+        except (RunFolderError, OSError) as error:
+            log.error(error)
+            return
+        self._say("\n".join([f"{found.scenario}: {found.verdict}", *found.reasons]))
+        self._say(str(path / REPORT))
 
     def _say(self, what: str) -> None:
         print(what, flush=True)

@@ -9,6 +9,7 @@
 number of users and ends when the load does.
 """
 
+import logging
 import sys
 from argparse import Namespace
 from typing import Any
@@ -64,7 +65,10 @@ def _load_or_exit(load_of: LoadOf, options: Namespace) -> Load:
 
 def _set_defaults(environment: Environment, load: Load) -> None:
     options = environment.parsed_options
-    options.only_summary = True  # no tables every two seconds: `progress` has a line
+    # No tables, neither every two seconds nor at the end: `progress` has a line, the report exact
+    # figures where Locust rounds.
+    options.only_summary = True
+    logging.getLogger("locust.stats_logger").setLevel(logging.WARNING)
     if environment.shape_class is not None:
         return
     if options.num_users is None:  # an open loop needs none, but Locust does

@@ -54,7 +54,8 @@ class HeadlessRun:
         }
         given = [f"{name}={value}" for name, value in options.items() if value is not None]
         given += [f"--set={setting}" for setting in self.settings]
-        return [sys.executable, "-m", "locust", "-f", str(self.locustfile), "--headless", *given]
+        quiet = ["--headless", "--loglevel=WARNING"]
+        return [sys.executable, "-m", "locust", "-f", str(self.locustfile), *quiet, *given]
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -89,8 +90,8 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """`tokenfleet loadtest run`, with the arguments of `add_run_arguments`.
 
-    Exit status: 0 done, 1 no request succeeded or the run is invalid, 2 wrong command line,
-    scenario or server.
+    Exit status: 0 done, 1 no request succeeded, 2 the run did not come to its end, 3 wrong command
+    line, scenario or server.
     """
     return _run(
         HeadlessRun(

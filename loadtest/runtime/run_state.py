@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from loadtest.exit_status import BREACH, INVALID, USAGE
 from loadtest.runtime.live import Tally
 
-FAILED, WRONG_INPUT = 1, 2
+FAILED, PROBLEMS, WRONG_INPUT = BREACH, INVALID, USAGE
 
 
 @dataclass(slots=True)
@@ -49,7 +50,10 @@ class RunState:
 
     @property
     def exit_status(self) -> int:
-        """0 unless the run is invalid or no request at all succeeded; 2 where it was refused."""
+        """0 unless no request at all succeeded, something went wrong with the run, or it was
+        refused."""
         if self.refused is not None:
             return WRONG_INPUT
-        return FAILED if self.problems or not self.whole.done else 0
+        if self.problems:
+            return PROBLEMS
+        return 0 if self.whole.done else FAILED

@@ -22,7 +22,7 @@ def test_a_lost_worker_is_not_waited_for_and_makes_the_run_invalid() -> None:
     state.lose({"a"})
     assert state.all_done
     assert state.problems == ["worker 1 was lost"]
-    assert state.exit_status == 1
+    assert state.exit_status == 2
 
 
 def test_a_worker_that_leaves_when_it_is_done_is_not_lost() -> None:
@@ -34,7 +34,7 @@ def test_a_worker_that_leaves_when_it_is_done_is_not_lost() -> None:
 def test_a_run_without_a_success_fails_and_a_refused_one_is_wrong_input() -> None:
     assert run().exit_status == 1
     assert run(whole=Tally(done=1, failed=99)).exit_status == 0
-    assert run(refused="no such model").exit_status == 2
+    assert run(refused="no such model").exit_status == 3
 
 
 def test_recent_counts_begin_anew_each_time() -> None:
