@@ -11,8 +11,6 @@ import urllib3
 from loadtest.reply import message_of
 
 TIMEOUT_S = 60.0
-CONNECTIONS = 16
-"""As many questions may be asked at once."""
 
 
 class ServerError(Exception):
@@ -37,7 +35,6 @@ class JsonServer:
     def __init__(self, base_url: str, headers: Mapping[str, str] | None = None) -> None:
         self.base_url = base_url.rstrip("/")
         self._headers = dict(headers or {})
-        self._pool = urllib3.PoolManager(maxsize=CONNECTIONS, timeout=TIMEOUT_S, retries=False)
 
     def get(self, path: str) -> dict[str, Any]:
         """Raises ServerError, also for an answer that is not a JSON object."""
@@ -47,13 +44,11 @@ class JsonServer:
         """Raises ServerError, also for an answer that is not a JSON object."""
         return self._ask("POST", path, body)
 
-    def close(self) -> None:
-        self._pool.clear()
-
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
         url = self.base_url + path
         try:
-            response = self._pool.request(method, url, json=body, headers=self._sent_headers(body))
+            with urllib3.PoolManager(timeout=TIMEOUT_S, retries=False) as pool:
+                response = pool.request(method, url, json=body, headers=self._sent_headers(body))
         except urllib3.exceptions.HTTPError as error:
             raise ServerError(url, None, str(error)) from None
         answer = _decoded(response.data)
@@ -66,8 +61,9 @@ class JsonServer:
         return answer
 
     def _sent_headers(self, body: Mapping[str, Any] | None) -> dict[str, str]:
+        # Given headers replace those that urllib3 would send, so the content type has to be said.
         content = {} if body is None else {"Content-Type": "application/json"}
-        return {"Connection": "close"} | content | self._headers
+        return content | self._headers
 
 
 def _decoded(data: bytes) -> Any:

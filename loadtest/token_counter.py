@@ -14,10 +14,11 @@ from typing import Protocol
 
 from tokenizers import Tokenizer
 
-from loadtest.json_server import CONNECTIONS, JsonServer, ServerError
+from loadtest.json_server import JsonServer, ServerError
 
 TOKENIZE = "/tokenize"
 TOKENIZER_FILE = "tokenizer.json"
+AT_ONCE = 16  # questions to the server
 
 
 class TokenCounter(Protocol):
@@ -66,7 +67,7 @@ class TokenizeRoute:
         self._model = model
 
     def counts(self, texts: Sequence[str]) -> list[int]:
-        with ThreadPoolExecutor(CONNECTIONS) as threads:
+        with ThreadPoolExecutor(AT_ONCE) as threads:
             return list(threads.map(self._count, texts))
 
     def _count(self, text: str) -> int:

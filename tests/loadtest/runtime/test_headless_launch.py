@@ -42,7 +42,7 @@ def test_a_trial_returns_its_folder(tmp_path: Path) -> None:
 
 def test_a_trial_that_cannot_begin_says_so(tmp_path: Path) -> None:
     trial = HeadlessRun(scenario="", host="http://127.0.0.1:1", locustfile=LOCUSTFILE)
-    with pytest.raises(RunError, match="Locust ended with 2"):
+    with pytest.raises(RunError, match="Locust ended with 3"):
         run_trial(trial, tmp_path / "a", log=tmp_path / "log")
 
 

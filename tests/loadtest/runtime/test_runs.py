@@ -155,7 +155,7 @@ def test_a_run_that_is_stopped_keeps_what_it_has(
     )
     assert errors(outcome) == [None, "stopped before it ended"]
     assert outcome.environment["problems"] == ["stopped before its end"]
-    assert outcome.status == 1
+    assert outcome.status == 2
 
 
 def test_the_folder_says_what_was_run(url: str, tmp_path: Path) -> None:
@@ -176,6 +176,6 @@ def test_the_folder_says_what_was_run(url: str, tmp_path: Path) -> None:
 
 def test_without_a_load_nothing_begins(url: str, tmp_path: Path) -> None:
     outcome = sent(url, tmp_path, [], "--scenario", "")
-    assert outcome.status == 2
+    assert outcome.status == 3
     assert "--scenario is missing" in outcome.output
     assert not outcome.folder.exists()

@@ -25,7 +25,7 @@ def page(tmp_path: Path) -> Iterator[str]:
         with locust(argv) as process:
             assert process.stdout is not None
             for line in process.stdout:
-                if line.endswith("run: complete\n"):
+                if line.endswith("report.html\n"):
                     break
             yield f"http://127.0.0.1:{port}"
             process.terminate()
