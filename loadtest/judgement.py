@@ -69,7 +69,8 @@ def judge(folder: RunFolder, slo: Slo | None, wall_s: float) -> Judgement:
     clauses = [] if slo is None else evaluate(folder.records, slo, wall_s or 1.0)
     results = [_result(clause) for clause in clauses]
     breaches = [f"{r.text}: measured {r.measured_text}" for r in results if not r.met]
-    invalid = [f"{reason.kind}: {reason.text}" for reason in invalid_reasons(folder.records, slo)]
+    invalid = [f"load generator: {problem}" for problem in folder.environment.get("problems", ())]
+    invalid += [f"{reason.kind}: {reason.text}" for reason in invalid_reasons(folder.records, slo)]
     return Judgement(_verdict(slo, invalid, breaches), invalid, breaches, results)
 
 

@@ -63,7 +63,8 @@ def _samples(text: str) -> Iterator[tuple[str, float]]:
 
 
 def fleet_samples(body: Any) -> Samples:
-    """Engines by state and requests by what became of them, of each model in a `/fleet` body."""
+    """Of each model in a `/fleet` body: engines by state, what each has running and waiting, and
+    requests by what became of them."""
     models = body.get("models") if isinstance(body, Mapping) else None
     samples: Samples = {}
     for model in models or ():
@@ -71,6 +72,10 @@ def fleet_samples(body: Any) -> Samples:
         states = Counter(engine.get("state") for engine in model.get("engines") or ())
         for state, count in states.items():
             samples[f'tokenfleet:engines{{model_name="{name}",state="{state}"}}'] = count
+        for engine in model.get("engines") or ():
+            for what in ("running", "waiting"):
+                key = f'tokenfleet:engine_{what}{{model_name="{name}",engine="{engine.get("id")}"}}'
+                samples[key] = engine.get(what, 0)
         for what, count in (model.get("flights") or {}).items():
             if isinstance(count, int | float):
                 samples[f'tokenfleet:flights_{what}{{model_name="{name}"}}'] = count

@@ -34,7 +34,6 @@ def summary(folder: RunFolder, slo: Slo | None = None) -> Summary:
         scenario=scenario_name(folder),
         verdict=judged.verdict,
         reasons=judged.reasons,
-        problems=[str(problem) for problem in folder.environment.get("problems", ())],
         slo=judged.clauses,
         errors=errors_by_class(measured),
         warm_up_requests=len(folder.records) - len(measured),

@@ -117,8 +117,6 @@ class Summary(Group):
     verdict: Verdict
     reasons: list[str]
     """Why it is not a pass."""
-    problems: list[str]
-    """What went wrong in the load generator itself, in its own words."""
     slo: list[ClauseResult]
     errors: dict[str, int]
     """Requests by class of error, the most frequent first."""

@@ -22,8 +22,7 @@ HEADLINES = {
 
 def headline(summary: Summary) -> str:
     """The verdict, with the reasons for it."""
-    said = [*summary.reasons, *(f"load generator: {text}" for text in summary.problems)]
-    reasons = "".join(f"<li>{escape(reason)}</li>" for reason in said)
+    reasons = "".join(f"<li>{escape(reason)}</li>" for reason in summary.reasons)
     css_class = summary.verdict.value.replace(" ", "-").lower()
     text = f"<p>{escape(HEADLINES[summary.verdict])}</p>"
     if reasons:

@@ -29,12 +29,22 @@ def test_a_line_is_a_sample_or_nothing(line: str, samples: dict[str, float]) -> 
 
 
 def test_a_fleet_is_its_engines_by_state_and_its_flights() -> None:
-    engines = [{"state": "ready"}, {"state": "ready"}, {"state": "down"}]
+    engines = [
+        {"id": "a", "state": "ready", "running": 2, "waiting": 1},
+        {"id": "b", "state": "ready", "running": 0, "waiting": 0},
+        {"id": "c", "state": "down", "running": 0, "waiting": 0},
+    ]
     flights = {"active": 3, "moved": 1, "note": "text"}
     body = {"models": [{"name": "demo", "engines": engines, "flights": flights}]}
     assert fleet_samples(body) == {
         'tokenfleet:engines{model_name="demo",state="ready"}': 2,
         'tokenfleet:engines{model_name="demo",state="down"}': 1,
+        'tokenfleet:engine_running{model_name="demo",engine="a"}': 2,
+        'tokenfleet:engine_waiting{model_name="demo",engine="a"}': 1,
+        'tokenfleet:engine_running{model_name="demo",engine="b"}': 0,
+        'tokenfleet:engine_waiting{model_name="demo",engine="b"}': 0,
+        'tokenfleet:engine_running{model_name="demo",engine="c"}': 0,
+        'tokenfleet:engine_waiting{model_name="demo",engine="c"}': 0,
         'tokenfleet:flights_active{model_name="demo"}': 3,
         'tokenfleet:flights_moved{model_name="demo"}': 1,
     }

@@ -144,9 +144,10 @@ def test_a_wrong_slo_in_the_folder_is_named() -> None:
         summary.summary(folder(ENOUGH, "ttft=1s"))
 
 
-def test_what_the_load_generator_complained_of_is_kept() -> None:
+def test_what_the_load_generator_complained_of_makes_the_run_invalid() -> None:
     found = summary.summary(folder(ENOUGH, problems=["a worker was lost"]))
-    assert found.problems == ["a worker was lost"]
+    assert found.verdict == "invalid"
+    assert "load generator: a worker was lost" in found.reasons
 
 
 def golden_summary(path: Path) -> str:
