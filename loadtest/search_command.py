@@ -15,7 +15,6 @@ from pathlib import Path
 
 from loadtest.arrivals import scaled
 from loadtest.exit_status import BREACH, INVALID, PASS, complain
-from loadtest.judgement import judge
 from loadtest.run_folder import RunFolder, RunFolderError
 from loadtest.runtime.launch import HeadlessRun, RunError, run_trial
 from loadtest.runtime.options import KEY_VARIABLE, add_key_option, add_load_options
@@ -25,10 +24,11 @@ from loadtest.scenario_layers import settings
 from loadtest.search import Found, SearchSettings, Trial, Tried, Try, next_step, trial_of
 from loadtest.slo import Slo
 from loadtest.slo_option import HELP, read_slo
-from loadtest.summary import load_of
 from loadtest.text_table import aligned
+from loadtest.validity import invalid_reasons
 
 RESULT = "search.json"
+LIMITED = "client-limited"
 
 
 class InvalidTrialError(Exception):
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     """The command, with the arguments of `add_arguments`."""
     try:
         scenario = load_scenario(args.scenario, args.variant, settings(args.set))
-        search = Search(args, scenario, _slo(args, scenario))
+        search = Search(args, scenario, read_slo(args.slo) if args.slo else scenario.slo)
         found = search.found()
     except InvalidTrialError as error:
         return complain(error, INVALID)
@@ -62,13 +62,6 @@ def run(args: argparse.Namespace) -> int:
         return complain(error)
     print(f"\n{_table(found)}\n\n{_verdict(found)}\n{search.folder}")
     return PASS if found.best else BREACH
-
-
-def _slo(args: argparse.Namespace, scenario: Scenario) -> Slo:
-    slo = read_slo(args.slo) if args.slo else scenario.slo
-    if slo is None:
-        raise ValueError(f"{scenario.name} has no SLO of its own: --slo says what to search for")
-    return slo
 
 
 class Search:
@@ -118,11 +111,16 @@ class Search:
         out = self.folder / f"trial-{number:02}"
         path = run_trial(wanted, out, log=self.folder / "locust.log")
         folder = RunFolder.read(path)
-        judged = judge(folder, self._slo, load_of(folder.measured).wall_s)
-        if judged.invalid:
-            reasons = "; ".join(judged.invalid)
-            raise InvalidTrialError(f"{path}, at {rate_per_s:g} requests/s: {reasons}")
+        if reasons := _invalid(folder, self._slo):
+            raise InvalidTrialError(f"{path}, at {rate_per_s:g} requests/s: {'; '.join(reasons)}")
         return trial_of(folder.records, self._slo, rate_per_s, scenario.duration_s)
+
+
+def _invalid(folder: RunFolder, slo: Slo) -> list[str]:
+    """Why a trial says nothing. How many samples a percentile needs is not among it: what counts
+    here is how many requests were good, whose interval says how sure that is."""
+    found = [reason for reason in invalid_reasons(folder.records, slo) if reason.kind == LIMITED]
+    return [*folder.environment.get("problems", ()), *(reason.text for reason in found)]
 
 
 def _say_trial(trial: Trial) -> None:
