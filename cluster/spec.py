@@ -274,6 +274,16 @@ class FailoverSpec(_Spec):
         "with less to do, if there is one. Default none: its prefill may be half done, and starts "
         "again there.",
     )
+    restart_backoff_max_s: float = Field(
+        default=60.0,
+        ge=0,
+        le=300,
+        description="Most seconds that an engine waits before it starts where engines of its model "
+        "keep dying within 2 minutes of being ready. It waits not at all after two such deaths in "
+        "a row, then 1, 2, 4 ... 0 turns it off. Default 60: a crash loop then costs little, and "
+        "an engine comes back within a minute of the cure. At most 300: loops are forgotten after "
+        "10 minutes.",
+    )
     heartbeat_interval_s: float = Field(
         default=0.5, gt=0, description="Seconds between heartbeats to an engine. Default 0.5."
     )

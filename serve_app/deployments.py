@@ -1,22 +1,25 @@
 """What Ray Serve says of each model's engines: are they all up, do they start, and if not, why.
 
 Serve starts a failed engine again after a pause that doubles with every failure (up to a minute),
-and tells its last error here.
+and tells its last error here. Engines that start and then die are no failure to Serve: it starts
+the next at once, and that one waits itself (`serve_app.engine_history`), which is shown here too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from ray import serve
 
+from serve_app.engine_history import Wait
+
 logger = logging.getLogger("tokenfleet.gateway")
 
 STATUS_EVERY_S = 5.0
-"""Each gateway asks the controller so often, however often it is asked itself."""
+"""Each gateway asks the controller and the store so often, however often it is asked itself."""
 
 Status = dict[str, str]
 
@@ -26,6 +29,7 @@ class Watched(Protocol):
 
     name: str
     deployment: Status | None
+    backing_off: Sequence[Wait]
 
 
 def engines_deployment(model: str) -> str:
@@ -46,10 +50,17 @@ def read(app: str) -> dict[str, Status]:
     }
 
 
-async def watch(models: Iterable[Watched], look: Callable[[], dict[str, Status]]) -> None:
-    """Keep every model's `deployment` up to date, for ever; None where nothing is known."""
+async def watch(
+    models: Iterable[Watched],
+    look: Callable[[], dict[str, Status]],
+    look_waits: Callable[[], dict[str, list[Wait]]],
+) -> None:
+    """Keep every model's `deployment` and `backing_off` up to date, for ever; None and empty where
+    nothing is known. Both looks say it by deployment, and may block."""
     while True:
         statuses = await asyncio.to_thread(look)
+        waits = await asyncio.to_thread(look_waits)
         for model in models:
-            model.deployment = statuses.get(engines_deployment(model.name))
+            name = engines_deployment(model.name)
+            model.deployment, model.backing_off = statuses.get(name), waits.get(name, ())
         await asyncio.sleep(STATUS_EVERY_S)

@@ -1,8 +1,9 @@
 """The Engine deployment: one replica is one vLLM engine behind an engine host.
 
-Starting is: build vLLM's configuration, start the EngineCore and wait for it, bind the wire, tell
-Serve where it listens. Serve's health check fails as soon as the core is dead, so the replica is
-replaced; the switches know earlier, from the wire.
+Starting is: wait where the engines before this one died young (`engine_history`), build vLLM's
+configuration, start the EngineCore and wait for it, bind the wire, tell Serve where it listens.
+Serve's health check fails as soon as the core is dead, so the replica is replaced; the switches
+know earlier, from the wire.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from cluster import spec as cluster_spec
 from cluster.spec import ClusterSpec, ModelSpec
 from cluster.stall import StepClock
-from serve_app import engine_args, membership, replay, wire_secret
+from serve_app import engine_args, engine_history, membership, replay, wire_secret
 from serve_app.engine_host import EngineHost, HostIdentity
 from serve_app.fingerprint import fingerprint
 from serve_app.host_thread import HostThread
@@ -97,12 +98,15 @@ class Engine:
 
     async def _start(self, switch_keys: frozenset[bytes]) -> None:
         """On the host's own thread, which nothing else needs while the core starts."""
+        self._history = engine_history.of_this_replica(self._spec.failover)
+        await self._history.back_off()
         self._config, self._core = self._start_core()
         seconds = await warm_up(self._core, self._config)
         logger.info("engine of %s warmed up in %.1f s", self._model.name, seconds)
         self._host = self._make_host(switch_keys)
         self._address = self._host.start(ray.util.get_node_ip_address(), self._ports())
         logger.info("engine of %s listens on %s", self._model.name, self._address.endpoint)
+        self._history.ready()
 
     def _start_core(self) -> tuple[VllmConfig, CoreClient]:
         with tempfile.TemporaryDirectory(prefix="tokenfleet-") as folder:
@@ -166,6 +170,7 @@ class Engine:
         if self._left or self._host.failure is not None:
             return
         self._left = True
+        self._history.leave()
         timeout_s = self._spec.failover.drain_timeout_s
         if not await self._host.drain(why, timeout_s):
             logger.warning("after %g s requests still run here; they are moved", timeout_s)

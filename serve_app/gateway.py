@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cluster import spec as cluster_spec
-from serve_app import deployments, wire_secret
+from serve_app import deployments, engine_history, wire_secret
 from serve_app.dispatch import (
     BODYLESS_METHODS,
     ClientGoneError,
@@ -215,7 +215,8 @@ class Gateway:
         for model in self._models.values():
             self._spawn(model.run())
         app = serve.get_replica_context().app_name
-        self._spawn(deployments.watch(self._models.values(), partial(deployments.read, app)))
+        looks = partial(deployments.read, app), partial(engine_history.waits, app)
+        self._spawn(deployments.watch(self._models.values(), *looks))
         for handle in engines.values():
             self._spawn(_wake(handle))
 

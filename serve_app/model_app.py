@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -23,6 +25,7 @@ from cluster.routing.least_load import LeastOutstandingTokens
 from cluster.spec import ClusterSpec, ModelSpec
 from serve_app import engine_args, membership
 from serve_app.deployments import Status
+from serve_app.engine_history import Wait
 from serve_app.errors import ModelFailedError, NoEngineError
 from serve_app.fleet_llm import FleetLLM, frontend_config
 from serve_app.link import Heartbeat
@@ -34,7 +37,7 @@ logger = logging.getLogger("tokenfleet.gateway")
 
 class ModelApp:
     """`name` as served; `app` once its first engine was ready, and from then on for good.
-    `deployment` is what Serve last said of its engines.
+    `deployment` is what Serve last said of its engines, `backing_off` those that wait to start.
 
     Made on the gateway's event loop. `keys` are what it shows to engines.
     """
@@ -43,6 +46,7 @@ class ModelApp:
         limits = spec.failover
         self.failure: str | None = None
         self.deployment: Status | None = None
+        self.backing_off: Sequence[Wait] = ()
         self._loop = asyncio.get_running_loop()
         self._available = asyncio.Event()  # built, and an engine is ready
         self.name = model.name
@@ -135,7 +139,9 @@ class ModelApp:
     async def fleet_row(self) -> dict[str, Any]:
         """The model as `GET /fleet` shows it."""
         snapshot = await asyncio.to_thread(self.switch.snapshot)
-        return {"name": self.name, "deployment": self.deployment, **snapshot}
+        backing_off = _wait_rows(self.backing_off, time.time())
+        row = {"name": self.name, "deployment": self.deployment, "backing_off": backing_off}
+        return row | snapshot
 
     def serves(self, model: str) -> bool:
         """Whether `model` is this model or one of its LoRA adapters."""
@@ -155,3 +161,16 @@ class ModelApp:
         membership.unsubscribe(self.name)
         await self._lifespan.aclose()
         self.switch.stop()
+
+
+def _wait_rows(waits: Sequence[Wait], now_s: float) -> list[dict[str, Any]]:
+    """The engines that still wait, as `GET /fleet` shows them."""
+    return [
+        {
+            "engine": wait.engine_id,
+            "waits_s": round(wait.until_s - now_s, 1),
+            "young_deaths": wait.young_deaths,
+        }
+        for wait in waits
+        if wait.until_s > now_s
+    ]

@@ -3,10 +3,6 @@
 A cluster that was given none makes one at first use and keeps it in the key-value store of Ray's
 GCS, so it is the same for every gateway and engine, and outlives them and Serve's controller. It is
 as safe there as it needs to be: whoever can read that store can run code in the cluster anyway.
-
-Ray has no public key-value store: `ray.experimental.internal_kv` is the one place where a secret
-outlives every process but Ray's own. `tests/serve_app/test_wire_secret.py` pins the shape of what
-is used here; written against Ray 2.60.0.
 """
 
 from __future__ import annotations
@@ -14,14 +10,12 @@ from __future__ import annotations
 import logging
 import secrets
 
-from ray.experimental import internal_kv
-
-from serve_app import settings
+from serve_app import cluster_store, settings
 from serve_app.wire_security import WireKeys
 
 logger = logging.getLogger("tokenfleet.wire")
 
-NAMESPACE, KEY = b"tokenfleet", b"wire_secret"
+KEY = "wire_secret"
 SECRET_BYTES = 32
 
 
@@ -40,12 +34,10 @@ def keys() -> WireKeys:
 
 
 def _of_cluster() -> str:
-    if not internal_kv._internal_kv_initialized():
-        raise RuntimeError("the cluster's wire secret is kept by Ray, which is not connected here")
     # Whoever is first decides, and all read what was decided, the first too.
     fresh = secrets.token_urlsafe(SECRET_BYTES)
-    internal_kv._internal_kv_put(KEY, fresh.encode(), overwrite=False, namespace=NAMESPACE)
-    kept = internal_kv._internal_kv_get(KEY, namespace=NAMESPACE)
+    cluster_store.put(KEY, fresh.encode(), overwrite=False)
+    kept = cluster_store.get(KEY)
     if kept is None:
         raise RuntimeError("Ray's key-value store did not keep the cluster's wire secret")
     return kept.decode()

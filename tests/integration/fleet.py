@@ -49,7 +49,10 @@ models:
     engine: {{runner: pooling, convert: embed, max_model_len: 1024}}
     resources: {{cpus: 0.2}}
 gateway: {{cpus: 0.2, max_body_mb: 0.2, resume_window_s: {RESUME_WINDOW_S}}}
-failover: {{hold_timeout_s: {ANSWER_WITHIN_S}, stall_timeout_s: {STALLED_AFTER_S}}}
+failover:
+  hold_timeout_s: {ANSWER_WITHIN_S}
+  stall_timeout_s: {STALLED_AFTER_S}
+  restart_backoff_max_s: 0  # tests kill engines young, one after the other: that is no crash loop
 """
 
 

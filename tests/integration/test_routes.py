@@ -13,6 +13,7 @@ from tests.integration.playing import play_all
 
 GENERATING = ("demo", "demo-tp2")
 MODELS = (*GENERATING, "demo-embed")
+ROW_KEYS = {"name", "deployment", "backing_off", "engines", "flights", "losses"}
 ENGINE_KEYS = {"id", "state", "node", "pid", "endpoint", "running", "waiting", "kv_use_frac",
                "bad_messages_received", "bad_messages_sent"}  # fmt: skip
 
@@ -34,7 +35,7 @@ def test_fleet_shows_every_engine_and_the_flights(two_engines: Fleet) -> None:
     assert body.keys() == {"models"}
     assert [row["name"] for row in body["models"]] == list(MODELS)
     for row in body["models"]:
-        assert row.keys() == {"name", "deployment", "engines", "flights", "losses"}
+        assert row.keys() == ROW_KEYS
         assert row["flights"].keys() == {"active", "moved", "failed"}
         assert all(type(count) is int for count in row["flights"].values())
         for engine in row["engines"]:

@@ -30,10 +30,11 @@ import asyncio
 from serve_app.engine import Engine, EngineStartError
 
 MODEL = {"name": "cramped", "source": "demo", "engine": {"kv_cache_memory_bytes": 65536}}
+SPEC = {"models": [MODEL], "failover": {"restart_backoff_max_s": 0}}  # that would ask Serve and Ray
 
 if __name__ == "__main__":
     try:
-        asyncio.run(Engine.__init__(object.__new__(Engine), {"models": [MODEL]}, "cramped"))
+        asyncio.run(Engine.__init__(object.__new__(Engine), SPEC, "cramped"))
     except EngineStartError as error:
         print(f"failed: {error}")
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ray.serve.schema import (
@@ -15,6 +16,7 @@ from ray.serve.schema import (
 )
 
 from serve_app import deployments
+from serve_app.engine_history import Wait
 from tests.waiting import eventually
 
 SICK = {"status": "UNHEALTHY", "message": "the weights are missing"}
@@ -24,6 +26,7 @@ SICK = {"status": "UNHEALTHY", "message": "the weights are missing"}
 class Model:
     name: str
     deployment: deployments.Status | None = None
+    backing_off: Sequence[Wait] = ()
 
 
 def test_each_model_has_what_serve_says_of_its_own_engines_and_forgets_it_with_the_controller(
@@ -34,11 +37,28 @@ def test_each_model_has_what_serve_says_of_its_own_engines_and_forgets_it_with_t
     models = [Model("org/one"), Model("two", deployment=SICK)]
 
     async def scenario() -> None:
-        task = asyncio.ensure_future(deployments.watch(models, lambda: dict(said)))
+        task = asyncio.ensure_future(deployments.watch(models, lambda: dict(said), dict))
         await eventually(lambda: models[0].deployment == SICK)
         assert models[1].deployment is None
         said.clear()
         await eventually(lambda: models[0].deployment is None)
+        task.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_each_model_has_those_of_its_engines_that_wait(monkeypatch):
+    monkeypatch.setattr(deployments, "STATUS_EVERY_S", 0.0)
+    wait = Wait(engine_id="a", until_s=1.0, young_deaths=3)
+    waiting = {"Engine:org--one": [wait]}
+    models = [Model("org/one"), Model("two", backing_off=[wait])]
+
+    async def scenario() -> None:
+        task = asyncio.ensure_future(deployments.watch(models, dict, lambda: dict(waiting)))
+        await eventually(lambda: models[0].backing_off == [wait])
+        assert not models[1].backing_off
+        waiting.clear()
+        await eventually(lambda: not models[0].backing_off)
         task.cancel()
 
     asyncio.run(scenario())

@@ -6,9 +6,12 @@ they may in life.
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from prometheus_client import generate_latest
 
+from serve_app.engine_history import Wait
 from serve_app.errors import RETRY_AFTER_S, UnknownModelError
 from tests.serve_app.asgi_call import AsgiCall
 from tests.serve_app.fake_core import EMBEDDING, HostThread
@@ -233,7 +236,7 @@ async def test_an_unknown_model_is_refused_as_vllm_would(fleet):
         assert (answer.status, answer.json) == (404, UnknownModelError(message).body())
 
 
-async def test_fleet_shows_what_runs_where(fleet):
+async def test_fleet_shows_what_runs_where(fleet, monkeypatch):
     (host,) = await fleet.start("demo", steps_allowed=10)
     call = fleet.chat()
     await call.events(2)
@@ -244,7 +247,7 @@ async def test_fleet_shows_what_runs_where(fleet):
     shown = await fleet_of_demo()
     while shown["engines"][0]["running"] != 1:  # until the engine's next load report
         shown = await fleet_of_demo()
-    assert set(shown) == {"name", "deployment", "engines", "flights", "losses"}
+    assert set(shown) == {"name", "deployment", "backing_off", "engines", "flights", "losses"}
     assert (shown["name"], shown["flights"]["active"]) == ("demo", 1)
     (engine,) = shown["engines"]
     assert set(engine) == {
@@ -252,5 +255,15 @@ async def test_fleet_shows_what_runs_where(fleet):
         "bad_messages_received", "bad_messages_sent",
     }  # fmt: skip
     assert (engine["state"], engine["endpoint"]) == ("ready", host.address.endpoint)
+    assert shown["backing_off"] == []
+    waits = [
+        Wait(engine_id="next", until_s=time.time() + seconds, young_deaths=5)
+        for seconds in (-1.0, 1000.0)
+    ]
+    monkeypatch.setattr(fleet.models["demo"], "backing_off", waits)
+    (wait,) = (await fleet_of_demo())["backing_off"]
+    assert wait.keys() == {"engine", "waits_s", "young_deaths"}
+    assert (wait["engine"], wait["young_deaths"]) == ("next", 5)
+    assert 900 < wait["waits_s"] <= 1000
     let_go(host)
     await call.finish()

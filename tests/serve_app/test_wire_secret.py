@@ -1,16 +1,13 @@
-"""Where the wire's secrets come from, and the shape of Ray's store that `wire_secret` leans on."""
+"""Where the wire's secrets come from."""
 
 from __future__ import annotations
 
-import inspect
-
 import pytest
-import ray
-from ray._raylet import InnerGcsClient
 from ray.experimental import internal_kv
 
 from serve_app import settings, wire_secret
 from serve_app.wire_security import WireKeys
+from tests.serve_app.gcs import Gcs
 
 LONG, OTHER = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"
 
@@ -18,25 +15,6 @@ LONG, OTHER = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543
 @pytest.fixture(autouse=True)
 def _nothing_given(monkeypatch):
     monkeypatch.delenv(settings.WIRE_SECRET_ENV, raising=False)
-
-
-class Gcs:
-    """What a Ray process has of its cluster's store: the calls that `internal_kv` makes."""
-
-    def __init__(self) -> None:
-        self.kept: dict[tuple[bytes, bytes], bytes] = {}
-        self.first_other: bytes | None = None  # another process puts this just before us
-
-    def internal_kv_put(self, key, value, overwrite, namespace):
-        if self.first_other is not None:
-            self.kept[namespace, key] = self.first_other
-        if (namespace, key) in self.kept and not overwrite:
-            return 0
-        self.kept[namespace, key] = value
-        return 1
-
-    def internal_kv_get(self, key, namespace):
-        return self.kept.get((namespace, key))
 
 
 @pytest.fixture
@@ -115,26 +93,3 @@ def test_without_ray_there_is_no_secret(monkeypatch):
     monkeypatch.setattr(internal_kv, "global_gcs_client", None)
     with pytest.raises(RuntimeError, match="not connected"):
         wire_secret.keys()
-
-
-@pytest.mark.parametrize(
-    ("function", "parameters"),
-    [
-        ("_internal_kv_initialized", []),
-        ("_internal_kv_get", ["key", "namespace"]),
-        ("_internal_kv_put", ["key", "value", "overwrite", "namespace"]),
-    ],
-)
-def test_ray_s_store_still_has_this_shape(function, parameters):
-    found = list(inspect.signature(getattr(internal_kv, function)).parameters)
-    assert found == parameters, (
-        f"Ray {ray.__version__} changed internal_kv.{function}; "
-        "wire_secret.py was written against 2.60.0"
-    )
-
-
-@pytest.mark.parametrize("call", ["internal_kv_put", "internal_kv_get"])
-def test_ray_s_client_of_the_store_is_called_as_the_stand_in_is(call):
-    theirs = list(inspect.signature(getattr(InnerGcsClient, call)).parameters)
-    ours = list(inspect.signature(getattr(Gcs, call)).parameters)
-    assert theirs[: len(ours)] == ours, f"Ray {ray.__version__} changed GcsClient.{call}"
