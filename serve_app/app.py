@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -28,8 +29,11 @@ STOP_S = 20.0
 """What a replica may take to stop once it is drained."""
 
 
-def build(args: dict[str, str]) -> Any:
+def build(args: dict[str, Any]) -> Any:
     """The application of `spec=<path or example name>`, on `port=` where that is given.
+
+    In a config file for `serve deploy`, `spec` may be the spec itself: Serve compares arguments,
+    and does not see that a file behind a path has changed.
 
     Raises SpecError with every violation, vLLM's included, before anything is started, and
     ValueError for a bad TOKENFLEET_WIRE_SECRET.
@@ -52,14 +56,15 @@ def app_from_environment() -> Any:
     return application(_load({"spec": settings.spec_of_environment() or examples.DEFAULT}))
 
 
-def _load(args: dict[str, str]) -> ClusterSpec:
+def _load(args: dict[str, Any]) -> ClusterSpec:
     """The spec that the arguments mean, checked by vLLM too. Raises SpecError."""
     if unknown := args.keys() - {"spec", "port"}:
         raise SpecError([(name, "unknown argument; there are spec and port") for name in unknown])
-    spec = load(examples.find(args.get("spec", examples.DEFAULT)))
+    given = args.get("spec", examples.DEFAULT)
+    spec = parse(given) if isinstance(given, Mapping) else load(examples.find(given))
     if "port" in args:
         raw = spec.model_dump()
-        raw["ports"]["http"] = yaml.safe_load(args["port"])
+        raw["ports"]["http"] = yaml.safe_load(str(args["port"]))
         spec = parse(raw)
     spec = resolve_devices(spec, gpu_build=settings.gpu_build())
     engine_args.check(spec)

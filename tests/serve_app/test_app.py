@@ -201,6 +201,16 @@ def test_a_wrong_argument_is_reported_before_anything_starts(arguments, complain
 
 
 @pytest.mark.usefixtures("_nothing_starts")
+def test_a_spec_may_be_among_the_arguments_itself(monkeypatch):
+    monkeypatch.setattr(app, "start_http", lambda spec: None)
+    inline = {"models": [{"name": "mine", "source": "demo", "replicas": 2}]}
+    built = app.build({"spec": inline, "port": 9000})
+    engine = deployment_of(built).init_kwargs["engines_0"]
+    assert deployment_of(engine).num_replicas == 2
+    with pytest.raises(SpecError, match="sauce: unknown key"):
+        app.build({"spec": {"models": [{"name": "mine", "sauce": "demo"}]}})
+
+
 def test_what_vllm_refuses_is_reported_before_anything_starts(tmp_path):
     file = tmp_path / "spec.yaml"
     file.write_text("models: [{name: demo, source: demo, engine: {max_model_length: 5}}]")
