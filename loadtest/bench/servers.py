@@ -56,24 +56,25 @@ def resolved_spec(path: str) -> dict[str, Any]:
     return spec
 
 
-def one_engine_spec(spec: Mapping[str, Any], port: int) -> dict[str, Any]:
-    """`spec` cut to its first model, with one engine and one gateway, on `port`."""
+def one_model_spec(spec: Mapping[str, Any], port: int, engines: int = 1) -> dict[str, Any]:
+    """`spec` cut to its first model, with `engines` engines and one gateway, on `port`."""
     return {
         **spec,
-        "models": [{**spec["models"][0], "replicas": 1}],
+        "models": [{**spec["models"][0], "replicas": engines}],
         "gateway": {**spec["gateway"], "replicas": 1},
         "ports": {**spec["ports"], "http": port, "host": HOST},
     }
 
 
-def bare_launch(name: str, spec: Mapping[str, Any], port: int) -> Launch:
+def bare_launch(
+    name: str, spec: Mapping[str, Any], port: int, python: str = sys.executable
+) -> Launch:
     """vLLM's own server for the spec's first model, without access log and usage statistics, as
-    Tokenfleet runs it."""
+    Tokenfleet runs it. `python`: of the virtual environment whose vLLM it is."""
     model = spec["models"][0]
-    source = str(DEMO_MODEL) if model["source"] == "demo" else model["source"]
     command = [
-        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
-        *("--model", source, "--served-model-name", model["name"]),
+        *(python, "-m", "vllm.entrypoints.openai.api_server"),
+        *("--model", source_of(model), "--served-model-name", model["name"]),
         *("--host", HOST, "--port", str(port), "--disable-uvicorn-access-log"),
         *vllm_flags({**model["engine"], **model["api"]}),
     ]
@@ -81,10 +82,17 @@ def bare_launch(name: str, spec: Mapping[str, Any], port: int) -> Launch:
     return Launch(name, command, Endpoint(HOST, port), "/health", env)
 
 
-def fleet_launch(name: str, spec: Mapping[str, Any], port: int, folder: Path) -> Launch:
+def source_of(model: Mapping[str, Any]) -> str:
+    """Where vLLM finds the weights of a spec's model."""
+    return str(DEMO_MODEL) if model["source"] == "demo" else str(model["source"])
+
+
+def fleet_launch(
+    name: str, spec: Mapping[str, Any], port: int, folder: Path, engines: int = 1
+) -> Launch:
     """Tokenfleet by the launcher that `make serve` uses; writes its spec into `folder`."""
     path = folder / "overhead-spec.yaml"
-    path.write_text(yaml.safe_dump(one_engine_spec(spec, port)), encoding="utf-8")
+    path.write_text(yaml.safe_dump(one_model_spec(spec, port, engines)), encoding="utf-8")
     command = [sys.executable, "-m", "serve_app.launch", "--spec", str(path)]
     return Launch(name, command, Endpoint(HOST, port), "/ready")
 
