@@ -68,7 +68,6 @@ class StartRow:
     pair: int | None  # None before the run with a kill
     engines: int
     ready_s: float  # from its start to its first answer
-    leftovers: list[str]  # its processes that outlived it, and had to be killed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

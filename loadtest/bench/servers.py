@@ -46,6 +46,7 @@ class Launch:
     endpoint: Endpoint
     ready_path: str
     env: Mapping[str, str] = field(default_factory=dict)  # added to this process's own
+    linger_s: float = STOP_TIMEOUT_S  # its other processes may outlive the one that is started
 
 
 def resolved_spec(path: str) -> dict[str, Any]:
@@ -148,7 +149,7 @@ def _running(launch: Launch, log: Path, timeout_s: float) -> Iterator[None]:
         _wait_ready(process, launch, log, timeout_s)
         yield
     finally:
-        _stop(process, launch.endpoint.port)
+        _stop(process, launch)
 
 
 def _wait_ready(
@@ -190,12 +191,14 @@ def _tail(log: Path, lines: int = 30) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
 
 
-def _stop(process: subprocess.Popen[bytes], port: int) -> None:
+def _stop(process: subprocess.Popen[bytes], launch: Launch) -> None:
     """SIGTERM, then kill, by id, what of the server is still there after a while."""
-    table = processes()
-    handles = _handles({p.pid for p in (*server_processes(port), *family([process.pid], table))})
+    listening = server_processes(launch.endpoint.port)
+    handles = _handles({p.pid for p in (*listening, *family([process.pid], processes()))})
     process.terminate()
-    _, left = psutil.wait_procs(handles, timeout=STOP_TIMEOUT_S)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_TIMEOUT_S)
+    _, left = psutil.wait_procs(handles, timeout=launch.linger_s)
     for survivor in left:
         print(f"killing leftover {survivor}", file=sys.stderr)
         survivor.kill()

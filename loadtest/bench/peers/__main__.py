@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Below /tmp whatever TMPDIR says: socket paths must stay under 108 characters.
     with (
         tempfile.TemporaryDirectory(prefix="peers-", dir="/tmp", ignore_cleanup_errors=True) as own,
+        tempfile.TemporaryDirectory(prefix="peers-logs-") as logs,
         row_file(args.out) as write,
     ):
 
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             write(row)
 
         emit(_run_row(args))
-        problems = rounds.run(_bench(args, spec, Path(own)), emit)
+        problems = rounds.run(_bench(args, spec, Path(own), Path(args.logs or logs)), emit)
     print(render(rows), end="")
     for problem in problems:
         print(f"left out: {problem}", file=sys.stderr)
@@ -105,7 +106,9 @@ def _run_row(args: argparse.Namespace) -> RunRow:
     )
 
 
-def _bench(args: argparse.Namespace, spec: dict[str, Any], folder: Path) -> rounds.Bench:
+def _bench(
+    args: argparse.Namespace, spec: dict[str, Any], folder: Path, logs: Path
+) -> rounds.Bench:
     kill = KillPlan(args.kill_streams, args.kill_run_s, args.kill_timeout_s)
     plan = Plan(
         model=spec["models"][0]["name"],
@@ -124,7 +127,7 @@ def _bench(args: argparse.Namespace, spec: dict[str, Any], folder: Path) -> roun
         kill=kill if args.kill_streams else None,
         spec=spec,
         folder=folder,
-        logs=Path(args.logs) if args.logs else folder / "logs",
+        logs=logs,
         start_timeout_s=args.start_timeout_s,
     )
 

@@ -7,6 +7,7 @@ anyone else is ever in it.
 
 import ctypes
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -43,15 +44,15 @@ def engine_cores() -> list[psutil.Process]:
     return sorted(cores, key=lambda p: (p.create_time(), p.pid))
 
 
-def end_all(within_s: float = TERMINATE_WITHIN_S) -> list[str]:
-    """Ends whatever is left: SIGTERM, then SIGKILL. Returns the titles of what it found."""
+def end_all(within_s: float = TERMINATE_WITHIN_S) -> None:
+    """Ends whatever is left: SIGTERM, then SIGKILL. Says what it found."""
     found = living()
-    titles = [title(p) for p in found]
+    for process in found:
+        print(f"ending leftover {process.pid}: {title(process)}", file=sys.stderr)
     _signal_and_wait(found, psutil.Process.terminate, within_s)
     while left := living():
         _signal_and_wait(left, psutil.Process.kill, within_s)
     _reap()
-    return titles
 
 
 def _signal_and_wait(

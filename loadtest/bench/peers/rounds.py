@@ -41,6 +41,12 @@ class Bench:
     logs: Path
     start_timeout_s: float
 
+    def new_folder(self) -> Path:
+        """A folder for one server; its name is a number, for HAProxy's socket below it to fit."""
+        folder = self.folder / str(len(list(self.folder.iterdir())))
+        folder.mkdir()
+        return folder
+
 
 def run(bench: Bench, emit: Emit) -> list[str]:
     """What did not work, in words: a side that does not start is left out of its round."""
@@ -89,24 +95,19 @@ def started(
 ) -> Iterator[Subject]:
     """A server with all its engines up, which has answered; nothing of it is left afterwards."""
     name = f"{side}-{'kill' if pair is None else pair}"
-    site = sides.Site(bench.spec, bench.folder / name, engines)
-    site.folder.mkdir()
+    site = sides.Site(bench.spec, bench.new_folder(), engines)
     launch = sides.launch(side, site)
-    began_s, ready_s, leftovers = time.monotonic(), None, []
+    (bench.logs / name).mkdir(parents=True, exist_ok=True)
+    began_s = time.monotonic()
     try:
-        (bench.logs / name).mkdir(parents=True)
         with running([launch], bench.logs / name, bench.start_timeout_s):
             subject = Subject(side, launch.endpoint)
             _wait_whole(bench, subject, site)
             ready_s = time.monotonic() - began_s
+            emit(StartRow(side=side, pair=pair, engines=engines, ready_s=ready_s))
             yield subject
     finally:
-        leftovers = end_all()
-        if ready_s is not None:
-            row = StartRow(
-                side=side, pair=pair, engines=engines, ready_s=ready_s, leftovers=leftovers
-            )
-            emit(row)
+        end_all()
 
 
 def _wait_whole(bench: Bench, subject: Subject, site: sides.Site) -> None:

@@ -1,8 +1,8 @@
 """The servers of the peers benchmark: what each is called and how it is started.
 
 All get the same model, engine arguments and environment, which one spec decides. Ray Serve LLM and
-the older bare vLLM come from a virtual environment of their own (`make bench-peers` sets it up), because Ray
-Serve LLM 2.60 supports vLLM 0.29 and not the one that Tokenfleet runs.
+the older bare vLLM come from a virtual environment of their own (`make bench-peers` sets it up),
+because Ray Serve LLM 2.60 supports vLLM 0.29 and not the one that Tokenfleet runs.
 """
 
 import json
@@ -30,6 +30,8 @@ from loadtest.client import Endpoint
 PEERS_PYTHON = REPOSITORY / ".venv-peers" / "bin" / "python"
 RAY_APP = Path(__file__).with_name("ray_llm_app.py")
 RAY_READY = "ready"
+# Ray's agents end when init adopts them; here this benchmark does, and they would stay.
+RAY_LINGER_S = 5.0
 RAY_CPUS = 8  # what Ray is told: Ray Serve LLM asks for more than a small machine has
 
 FLEET, BARE, BARE_PEERS = "fleet", "bare", "bare-peers"
@@ -37,9 +39,9 @@ RAY_DEFAULT, RAY_TUNED = "ray-default", "ray-tuned"
 LABELS: dict[Side, str] = {
     FLEET: "Tokenfleet",
     BARE: "bare vLLM",
-    BARE_PEERS: "bare vLLM, the peers' version",
+    BARE_PEERS: "bare vLLM (peers' version)",
     RAY_DEFAULT: "Ray Serve LLM",
-    RAY_TUNED: "Ray Serve LLM, tuned",
+    RAY_TUNED: "Ray Serve LLM (tuned)",
 }
 IN_PEERS_VENV = frozenset({BARE_PEERS, RAY_DEFAULT, RAY_TUNED})
 WITH_ENGINES = frozenset({FLEET, RAY_DEFAULT, RAY_TUNED})  # the others are one engine each
@@ -93,7 +95,7 @@ def _ray_launch(side: Side, site: Site, port: int) -> Launch:
         env |= TUNED_ENV | _haproxy_env(site.folder)
     # -P: the folder of the script holds modules that are none of Ray's.
     command = [str(PEERS_PYTHON), "-P", str(RAY_APP), json.dumps(options)]
-    return Launch(side, command, Endpoint(HOST, port), "/v1/models", env)
+    return Launch(side, command, Endpoint(HOST, port), "/v1/models", env, RAY_LINGER_S)
 
 
 def llm_config(model: Mapping[str, Any], engines: int) -> dict[str, Any]:
@@ -109,9 +111,13 @@ def llm_config(model: Mapping[str, Any], engines: int) -> dict[str, Any]:
 def is_whole(side: Side, endpoint: Endpoint, site: Site) -> bool:
     """Whether all engines of a server that listens are up."""
     if side == FLEET:
-        body = fetch(endpoint, "/ready")
-        return body is not None and sum(json.loads(body)["engines"].values()) >= site.engines
+        return ready_engines(fetch(endpoint, "/ready")) >= site.engines
     return side not in (RAY_DEFAULT, RAY_TUNED) or (site.folder / RAY_READY).exists()
+
+
+def ready_engines(body: bytes | None) -> int:
+    """What Tokenfleet's `/ready` says; 0 where it did not answer."""
+    return sum(json.loads(body)["engines"].values()) if body else 0
 
 
 def _haproxy_env(folder: Path) -> dict[str, str]:
