@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 
+import psutil
 import uvloop
 
-from loadtest.bench.peers.descendants import engine_cores, title
+from loadtest.bench.peers.descendants import title
 from loadtest.bench.plan import Plan, Subject, render_chat
 from loadtest.bench.records import DuringRow, KillRow, Row
-from loadtest.bench.servers import ServerError
 from loadtest.client import Endpoint, Stream
 from loadtest.metrics import RequestSample
 from loadtest.prompts import prompt
@@ -37,18 +37,16 @@ Done = tuple[RawReply, float]
 """A reply and when it had ended."""
 
 
-def run(plan: Plan, kill: KillPlan, subject: Subject, engines: int, words: int) -> list[Row]:
-    """Raises ServerError where there is no engine to kill."""
-    cores = engine_cores()
-    if len(cores) != engines:
-        found = [title(core) for core in cores]
-        raise ServerError(f"{subject.side}: {engines} EngineCore processes expected, not {found}")
-    victim, victim_title = cores[0], title(cores[0])
+def run(
+    plan: Plan, kill: KillPlan, subject: Subject, words: int, cores: Sequence[psutil.Process]
+) -> list[Row]:
+    """`cores`: of all engines of the subject; the first is killed."""
+    victim_title = title(cores[0])
     requests = [
         _requests(plan, subject, kill.streams, stream, words) for stream in range(kill.streams)
     ]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        done, killed_at_s = runner.run(_run(subject.endpoint, requests, kill, victim.kill))
+        done, killed_at_s = runner.run(_run(subject.endpoint, requests, kill, cores[0].kill))
     start_s = min(reply.t0_s for reply, _ in done)
     rows: list[Row] = [
         DuringRow(
@@ -59,7 +57,7 @@ def run(plan: Plan, kill: KillPlan, subject: Subject, engines: int, words: int) 
     head = KillRow(
         side=subject.side,
         streams=kill.streams,
-        engines=engines,
+        engines=len(cores),
         killed=victim_title,
         killed_at_s=killed_at_s - start_s,
         last_sent_s=max(reply.t0_s for reply, _ in done) - start_s,

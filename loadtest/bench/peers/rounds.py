@@ -17,7 +17,7 @@ from typing import Any
 from loadtest.bench import alternate
 from loadtest.bench.cells import Load, run_cell
 from loadtest.bench.peers import killed, sides
-from loadtest.bench.peers.descendants import end_all
+from loadtest.bench.peers.descendants import end_all, engine_cores
 from loadtest.bench.peers.killed import KillPlan
 from loadtest.bench.plan import Plan, Subject, render_chat
 from loadtest.bench.records import Row, Side, StartRow
@@ -84,7 +84,9 @@ def _killed(bench: Bench, side: Side, emit: Emit) -> None:
     engines = ENGINES_TO_KILL_ONE_OF if side in sides.WITH_ENGINES else 1
     with started(bench, side, engines, None, emit) as subject:
         words = alternate.fit_words(bench.plan, subject)
-        for row in killed.run(bench.plan, bench.kill, subject, engines, words):
+        if len(cores := engine_cores()) != engines:
+            raise ServerError(f"{engines} EngineCore processes expected, not {len(cores)}")
+        for row in killed.run(bench.plan, bench.kill, subject, words, cores):
             emit(row)
     print(f"{side}: done with an engine killed", file=sys.stderr)
 
