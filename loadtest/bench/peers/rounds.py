@@ -19,12 +19,13 @@ from loadtest.bench.cells import Load, run_cell
 from loadtest.bench.peers import killed, sides
 from loadtest.bench.peers.descendants import end_all, engine_cores
 from loadtest.bench.peers.killed import KillPlan
-from loadtest.bench.plan import Plan, Subject, render_chat
+from loadtest.bench.plan import Plan, Subject, load_of, render_chat
 from loadtest.bench.records import Row, Side, StartRow
 from loadtest.bench.servers import PROBE_EVERY_S, ServerError, running
 from loadtest.prompts import prompt
 
 ENGINES_TO_KILL_ONE_OF = 2
+WARM_UP_PAIR = -1  # its prompts are of no round
 
 Emit = Callable[[Row], None]
 
@@ -84,11 +85,21 @@ def _killed(bench: Bench, side: Side, emit: Emit) -> None:
     engines = ENGINES_TO_KILL_ONE_OF if side in sides.WITH_ENGINES else 1
     with started(bench, side, engines, None, emit) as subject:
         words = alternate.fit_words(bench.plan, subject)
+        _warm_up(bench.plan, subject, bench.kill.streams, words)
         if len(cores := engine_cores()) != engines:
             raise ServerError(f"{engines} EngineCore processes expected, not {len(cores)}")
         for row in killed.run(bench.plan, bench.kill, subject, words, cores):
             emit(row)
     print(f"{side}: done with an engine killed", file=sys.stderr)
+
+
+def _warm_up(plan: Plan, subject: Subject, streams: int, words: int) -> None:
+    """One request per stream: a replica's first answer takes seconds, which no kill is to blame
+    for."""
+    first = load_of(plan, subject, WARM_UP_PAIR, streams, words).warm_up
+    run_cell(
+        subject.endpoint, Load([], [[request] for request in first], plan.timeout_s), server=()
+    )
 
 
 @contextmanager
