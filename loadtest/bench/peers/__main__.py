@@ -95,7 +95,7 @@ def _sides(text: str) -> tuple[str, ...]:
 
 
 def _run_row(args: argparse.Namespace) -> RunRow:
-    names = ("rounds", "prompt_tokens", "output_tokens", "seed")
+    names = ("rounds", "prompt_tokens", "output_tokens", "kill_run_s", "seed")
     peers = sides.peers_versions() if sides.IN_PEERS_VENV & set(args.sides) else {}
     return RunRow(
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
