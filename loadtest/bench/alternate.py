@@ -28,7 +28,7 @@ def run(plan: Plan, both: Mapping[Side, Subject], emit: Emit) -> None:
     for pair in range(plan.pairs):
         for streams in plan.streams:
             for side in order(pair):
-                _cell(plan, both[side], pair, streams, words, emit)
+                cell(plan, both[side], pair, streams, words, emit)
 
 
 def fit_words(plan: Plan, subject: Subject) -> int:
@@ -48,7 +48,8 @@ def _prompt_tokens(sample: RequestSample) -> int:
     return sample.prompt_tokens
 
 
-def _cell(plan: Plan, subject: Subject, pair: int, streams: int, words: int, emit: Emit) -> None:
+def cell(plan: Plan, subject: Subject, pair: int, streams: int, words: int, emit: Emit) -> None:
+    """Runs one cell; emits its row and those of its requests."""
     load = load_of(plan, subject, pair, streams, words)
     result = run_cell(subject.endpoint, load, server_processes(subject.endpoint.port))
     emit(_cell_row(subject.side, pair, streams, result))

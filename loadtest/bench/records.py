@@ -4,8 +4,12 @@
     idle     CPU of one side's server while nothing was asked of it
     cell     CPU of one (pair, streams, side) over its measured window
     request  one measured request of a cell; `sample` is `loadtest.metrics.RequestSample`
+    start    a server of the peers benchmark was started
+    kill     an engine of one side was killed while streams ran
+    during   one request of such a run
 
-`loadtest/bench/report.py` needs nothing else to write its tables.
+`loadtest/bench/report.py` needs nothing else to write its tables, nor does
+`loadtest/bench/peers/report.py`, which the last three kinds are for.
 """
 
 import gzip
@@ -18,8 +22,9 @@ from typing import Any, Literal, TextIO, cast
 
 from loadtest.metrics import RequestSample
 
-Side = Literal["bare", "fleet"]
+Side = str
 SIDES: tuple[Side, Side] = ("bare", "fleet")
+"""Of the overhead benchmark; the peers benchmark has more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +62,42 @@ class RequestRow:
     sample: RequestSample
 
 
-Row = RunRow | IdleRow | CellRow | RequestRow
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRow:
+    side: Side
+    pair: int | None  # None before the run with a kill
+    engines: int
+    ready_s: float  # from its start to its first answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KillRow:
+    """Instants are seconds after the first request."""
+
+    side: Side
+    streams: int
+    engines: int
+    killed: str  # title of the process that was killed
+    killed_at_s: float
+    last_sent_s: float  # no request was sent later
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DuringRow:
+    side: Side
+    sample: RequestSample  # its instants are seconds after the first request
+    ended_s: float
+
+
+Row = RunRow | IdleRow | CellRow | RequestRow | StartRow | KillRow | DuringRow
 KINDS: dict[str, type[Row]] = {
     "run": RunRow,
     "idle": IdleRow,
     "cell": CellRow,
     "request": RequestRow,
+    "start": StartRow,
+    "kill": KillRow,
+    "during": DuringRow,
 }
 KIND_OF = {row_type: kind for kind, row_type in KINDS.items()}
 
@@ -75,7 +110,7 @@ def from_json(line: str) -> Row:
     """Raises KeyError or TypeError for a line that `to_json` did not write."""
     fields = json.loads(line)
     row_type = KINDS[fields.pop("kind")]
-    if row_type is RequestRow:
+    if "sample" in fields:
         fields["sample"]["itl_us"] = tuple(fields["sample"]["itl_us"])
         fields["sample"] = RequestSample(**fields["sample"])
     return row_type(**fields)
@@ -93,7 +128,9 @@ def row_file(path: str | None) -> Iterator[Callable[[Row], None]]:
         return
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open_text(path, "wt") as file:
-        yield lambda row: print(to_json(row), file=file, flush=isinstance(row, CellRow))
+        yield lambda row: print(
+            to_json(row), file=file, flush=not isinstance(row, RequestRow | DuringRow)
+        )
 
 
 def open_text(path: str, mode: Literal["rt", "wt"]) -> TextIO:

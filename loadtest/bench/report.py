@@ -36,7 +36,7 @@ def render(rows: Iterable[Row]) -> str:
     compared = comparisons(rows)
     parts = [_heading(run), NOTE, _summary(run, compared)]
     parts += [_section(run, comparison) for comparison in compared]
-    parts += [_idle(run, rows), _conditions(cells_of(rows))]
+    parts += [_idle(run, rows), conditions(cells_of(rows))]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -55,7 +55,7 @@ def _summary(run: RunRow, compared: Sequence[Comparison]) -> str:
         *("streams", f"tokens/s {bare}", f"tokens/s {fleet}", "ratio"),
         *("TTFT p50 change, ms", "ITL p50 change, ms", f"CPU {bare}", f"CPU {fleet}"),
     ]
-    return _table(header, [_summary_line(comparison) for comparison in compared])
+    return table(header, [_summary_line(comparison) for comparison in compared])
 
 
 def _summary_line(comparison: Comparison) -> list[str]:
@@ -63,8 +63,8 @@ def _summary_line(comparison: Comparison) -> list[str]:
     return [
         str(comparison.streams),
         *_versus(comparison.throughput(), "{:,.0f}", "{:.3f}"),
-        *(_spread(change, "{:+.2f}") for change in changes),
-        *(_number(spent, "{:.3f}") for spent in comparison.cpu(SERVER_ROLES)),
+        *(spread(change, "{:+.2f}") for change in changes),
+        *(number(spent, "{:.3f}") for spent in comparison.cpu(SERVER_ROLES)),
     ]
 
 
@@ -74,8 +74,8 @@ def _section(run: RunRow, comparison: Comparison) -> str:
     return "\n\n".join(
         [
             f"### {comparison.streams} streams, {len(comparison.bare)} pairs",
-            _table(["", *header, "change"], _latency_lines(comparison)),
-            _table(["CPU", *header], _cpu_lines(comparison)),
+            table(["", *header, "change"], _latency_lines(comparison)),
+            table(["CPU", *header], _cpu_lines(comparison)),
             f"Replies with the same text on both sides: {same} of {both}.",
         ]
     )
@@ -95,7 +95,7 @@ def _latency_lines(comparison: Comparison) -> list[list[str]]:
 def _cpu_lines(comparison: Comparison) -> list[list[str]]:
     rows = [(str(role), {role}) for role in Role if role is not Role.REST]
     lines = [
-        [name, *(_number(spent, "{:.4f}") for spent in comparison.cpu(roles))]
+        [name, *(number(spent, "{:.4f}") for spent in comparison.cpu(roles))]
         for name, roles in [*rows, ("whole server", SERVER_ROLES)]
     ]
     return [line for line in lines if set(line[1:]) - {NONE, "0.0000"}]
@@ -111,10 +111,11 @@ def _idle(run: RunRow, rows: Iterable[Row]) -> str:
         for row in rows
         if isinstance(row, IdleRow)
     ]
-    return _table(["idle", "CPU, cores", "processes that run the model"], lines) if lines else ""
+    return table(["idle", "CPU, cores", "processes that run the model"], lines) if lines else ""
 
 
-def _conditions(cells: Sequence[Cell]) -> str:
+def conditions(cells: Sequence[Cell]) -> str:
+    """Whether the client or other processes took part in what was measured."""
     measured = [c for c in cells if c.chunks and Role.CLIENT in c.row.cpu_s]
     if not measured:
         return ""
@@ -124,9 +125,9 @@ def _conditions(cells: Sequence[Cell]) -> str:
     rest = Spread.of([c.cores(Role.REST) for c in measured])
     disturbed = "**disturbed**" if rest and rest.middle > REST_LIMIT_CORES else "quiet"
     return (
-        f"Load client: {_spread(per_chunk_us, '{:.1f}')} µs CPU a chunk, "
+        f"Load client: {spread(per_chunk_us, '{:.1f}')} µs CPU a chunk, "
         f"at most {client_cores:.2f} of one core: {limited}. "
-        f"Rest of the machine: {_spread(rest, '{:.2f}')} cores: {disturbed}."
+        f"Rest of the machine: {spread(rest, '{:.2f}')} cores: {disturbed}."
     )
 
 
@@ -137,15 +138,15 @@ def _milliseconds(versus: Versus) -> Versus:
 
 
 def _versus(versus: Versus, form: str, change_form: str) -> list[str]:
-    sides = [_number(side, form) for side in (versus.bare, versus.fleet)]
-    return [*sides, _spread(versus.change, change_form)]
+    sides = [number(side, form) for side in (versus.bare, versus.fleet)]
+    return [*sides, spread(versus.change, change_form)]
 
 
-def _spread(spread: Spread | None, form: str) -> str:
+def spread(values: Spread | None, form: str) -> str:
     """Median (least to greatest)."""
-    if spread is None:
+    if values is None:
         return NONE
-    middle, low, high = map(form.format, spread)
+    middle, low, high = map(form.format, values)
     return f"{middle} ({low} to {high})"
 
 
@@ -153,11 +154,11 @@ def _with_n(value_s: Percentile | None) -> str:
     return f"{value_s.value * 1e3:.2f} (n={value_s.n:,})" if value_s else NONE
 
 
-def _number(value: float | None, form: str) -> str:
+def number(value: float | None, form: str) -> str:
     return NONE if value is None else form.format(value)
 
 
-def _table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     ruler = ["---"] + ["---:"] * (len(header) - 1)
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, ruler, *lines))
 

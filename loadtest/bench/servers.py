@@ -46,6 +46,7 @@ class Launch:
     endpoint: Endpoint
     ready_path: str
     env: Mapping[str, str] = field(default_factory=dict)  # added to this process's own
+    linger_s: float = STOP_TIMEOUT_S  # its other processes may outlive the one that is started
 
 
 def resolved_spec(path: str) -> dict[str, Any]:
@@ -56,24 +57,25 @@ def resolved_spec(path: str) -> dict[str, Any]:
     return spec
 
 
-def one_engine_spec(spec: Mapping[str, Any], port: int) -> dict[str, Any]:
-    """`spec` cut to its first model, with one engine and one gateway, on `port`."""
+def one_model_spec(spec: Mapping[str, Any], port: int, engines: int = 1) -> dict[str, Any]:
+    """`spec` cut to its first model, with `engines` engines and one gateway, on `port`."""
     return {
         **spec,
-        "models": [{**spec["models"][0], "replicas": 1}],
+        "models": [{**spec["models"][0], "replicas": engines}],
         "gateway": {**spec["gateway"], "replicas": 1},
         "ports": {**spec["ports"], "http": port, "host": HOST},
     }
 
 
-def bare_launch(name: str, spec: Mapping[str, Any], port: int) -> Launch:
+def bare_launch(
+    name: str, spec: Mapping[str, Any], port: int, python: str = sys.executable
+) -> Launch:
     """vLLM's own server for the spec's first model, without access log and usage statistics, as
-    Tokenfleet runs it."""
+    Tokenfleet runs it. `python`: of the virtual environment whose vLLM it is."""
     model = spec["models"][0]
-    source = str(DEMO_MODEL) if model["source"] == "demo" else model["source"]
     command = [
-        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
-        *("--model", source, "--served-model-name", model["name"]),
+        *(python, "-m", "vllm.entrypoints.openai.api_server"),
+        *("--model", source_of(model), "--served-model-name", model["name"]),
         *("--host", HOST, "--port", str(port), "--disable-uvicorn-access-log"),
         *vllm_flags({**model["engine"], **model["api"]}),
     ]
@@ -81,10 +83,17 @@ def bare_launch(name: str, spec: Mapping[str, Any], port: int) -> Launch:
     return Launch(name, command, Endpoint(HOST, port), "/health", env)
 
 
-def fleet_launch(name: str, spec: Mapping[str, Any], port: int, folder: Path) -> Launch:
+def source_of(model: Mapping[str, Any]) -> str:
+    """Where vLLM finds the weights of a spec's model."""
+    return str(DEMO_MODEL) if model["source"] == "demo" else str(model["source"])
+
+
+def fleet_launch(
+    name: str, spec: Mapping[str, Any], port: int, folder: Path, engines: int = 1
+) -> Launch:
     """Tokenfleet by the launcher that `make serve` uses; writes its spec into `folder`."""
     path = folder / "overhead-spec.yaml"
-    path.write_text(yaml.safe_dump(one_engine_spec(spec, port)), encoding="utf-8")
+    path.write_text(yaml.safe_dump(one_model_spec(spec, port, engines)), encoding="utf-8")
     command = [sys.executable, "-m", "serve_app.launch", "--spec", str(path)]
     return Launch(name, command, Endpoint(HOST, port), "/ready")
 
@@ -140,7 +149,7 @@ def _running(launch: Launch, log: Path, timeout_s: float) -> Iterator[None]:
         _wait_ready(process, launch, log, timeout_s)
         yield
     finally:
-        _stop(process, launch.endpoint.port)
+        _stop(process, launch)
 
 
 def _wait_ready(
@@ -182,12 +191,14 @@ def _tail(log: Path, lines: int = 30) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
 
 
-def _stop(process: subprocess.Popen[bytes], port: int) -> None:
+def _stop(process: subprocess.Popen[bytes], launch: Launch) -> None:
     """SIGTERM, then kill, by id, what of the server is still there after a while."""
-    table = processes()
-    handles = _handles({p.pid for p in (*server_processes(port), *family([process.pid], table))})
+    listening = server_processes(launch.endpoint.port)
+    handles = _handles({p.pid for p in (*listening, *family([process.pid], processes()))})
     process.terminate()
-    _, left = psutil.wait_procs(handles, timeout=STOP_TIMEOUT_S)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_TIMEOUT_S)
+    _, left = psutil.wait_procs(handles, timeout=launch.linger_s)
     for survivor in left:
         print(f"killing leftover {survivor}", file=sys.stderr)
         survivor.kill()

@@ -15,7 +15,7 @@ from loadtest.bench.servers import (
     fetch,
     fleet_launch,
     free_port,
-    one_engine_spec,
+    one_model_spec,
     running,
     vllm_flags,
 )
@@ -55,7 +55,7 @@ def test_arguments_as_vllm_takes_them(arguments: dict[str, Any], flags: list[str
 
 
 def test_tokenfleet_gets_one_engine_behind_one_gateway() -> None:
-    spec = one_engine_spec(SPEC, 9000)
+    spec = one_model_spec(SPEC, 9000)
     assert [(m["name"], m["replicas"]) for m in spec["models"]] == [("demo", 1)]
     assert spec["gateway"] == {"replicas": 1, "max_body_mb": 1.0, "env": {"A": "b"}}
     assert spec["ports"] == {"http": 9000, "host": "127.0.0.1", "engine_min": None}
@@ -73,7 +73,7 @@ def test_the_bare_server_gets_the_same_arguments_and_environment() -> None:
 def test_the_launcher_gets_the_spec_as_a_file(tmp_path: Path) -> None:
     launch = fleet_launch("fleet", SPEC, 9000, tmp_path)
     written = yaml.safe_load(Path(launch.command[-1]).read_text(encoding="utf-8"))
-    assert written == one_engine_spec(SPEC, 9000)
+    assert written == one_model_spec(SPEC, 9000)
 
 
 def http_server(port: int) -> Launch:

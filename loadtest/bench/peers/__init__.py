@@ -1,0 +1,1 @@
+"""Tokenfleet beside its peers: `python -m loadtest.bench.peers`."""
