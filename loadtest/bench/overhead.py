@@ -22,6 +22,7 @@ from pathlib import Path
 from subprocess import CalledProcessError
 
 from loadtest.bench import alternate, machine
+from loadtest.bench.options import add_load_options
 from loadtest.bench.plan import Plan, Subject
 from loadtest.bench.records import SIDES, Row, RunRow, Side, row_file
 from loadtest.bench.report import render
@@ -37,7 +38,6 @@ from loadtest.bench.servers import (
 )
 from loadtest.client import Endpoint
 
-DEFAULT_SPEC = "spec-local-one.yaml"
 LABELS = {"bare": "bare vLLM", "fleet": "Tokenfleet"}
 LABELS_AA = {"bare": "bare vLLM", "fleet": "bare vLLM again"}
 
@@ -62,26 +62,13 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m loadtest.bench.overhead",
         description="Tokenfleet with one engine against a bare vLLM server, alternating.",
     )
-    p.add_argument("--spec", default=DEFAULT_SPEC, help="spec or example; its first model is used")
+    add_load_options(p)
     p.add_argument("--url-bare", type=Endpoint.of, help="a running bare server, not a new one")
     p.add_argument("--url-fleet", type=Endpoint.of, help="a running Tokenfleet, not a new one")
     p.add_argument("--aa", action="store_true", help="a second bare server in Tokenfleet's place")
     p.add_argument("--pairs", type=int, default=5)
-    p.add_argument("--streams", type=_numbers, default=(1, 8, 32, 128), metavar="1,8,...")
-    p.add_argument("--requests-per-stream", type=int, help="default: more for fewer streams")
-    p.add_argument("--prompt-tokens", type=int, default=200)
-    p.add_argument("--output-tokens", type=int, default=128)
-    p.add_argument("--seed", type=int, default=0, help="of the prompts")
     p.add_argument("--idle-s", type=float, default=5.0, help="to look at idle CPU, per side")
-    p.add_argument("--timeout-s", type=float, default=120.0, help="of one request")
-    p.add_argument("--start-timeout-s", type=float, default=300.0, help="of one server's start")
-    p.add_argument("--out", metavar="FILE", help="raw rows as JSONL; .gz compresses")
-    p.add_argument("--logs", metavar="DIR", help="server logs (default: a temporary folder)")
     return p
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from subprocess import CalledProcessError
 from typing import Any
 
 from loadtest.bench import machine
-from loadtest.bench.overhead import DEFAULT_SPEC
+from loadtest.bench.options import add_load_options
 from loadtest.bench.peers import descendants, rounds, sides
 from loadtest.bench.peers.killed import KillPlan
 from loadtest.bench.peers.report import render
@@ -64,27 +64,14 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m loadtest.bench.peers",
         description="Tokenfleet, bare vLLM and Ray Serve LLM under the same load, alternating.",
     )
+    add_load_options(p)
     names = ",".join(sides.LABELS)
     p.add_argument("--sides", type=_sides, default=tuple(sides.LABELS), metavar=names)
-    p.add_argument("--spec", default=DEFAULT_SPEC, help="spec or example; its first model is used")
     p.add_argument("--rounds", type=int, default=3, help="0: only the runs with a kill")
-    p.add_argument("--streams", type=_numbers, default=(1, 8, 32, 128), metavar="1,8,...")
-    p.add_argument("--requests-per-stream", type=int, help="default: more for fewer streams")
-    p.add_argument("--prompt-tokens", type=int, default=200)
-    p.add_argument("--output-tokens", type=int, default=128)
-    p.add_argument("--seed", type=int, default=0, help="of the prompts")
     p.add_argument("--kill-streams", type=int, default=16, help="0: no runs with a kill")
     p.add_argument("--kill-run-s", type=float, default=90.0, help="the kill comes after a third")
-    p.add_argument("--timeout-s", type=float, default=120.0, help="of one request")
     p.add_argument("--kill-timeout-s", type=float, default=60.0, help="the same, where one kills")
-    p.add_argument("--start-timeout-s", type=float, default=300.0, help="of one server's start")
-    p.add_argument("--out", metavar="FILE", help="raw rows as JSONL; .gz compresses")
-    p.add_argument("--logs", metavar="DIR", help="server logs (default: a temporary folder)")
     return p
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
 
 
 def _sides(text: str) -> tuple[str, ...]:
