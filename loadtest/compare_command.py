@@ -13,13 +13,12 @@ from pathlib import Path
 from loadtest import comparison_text
 from loadtest.comparison import Change, compare
 from loadtest.exit_status import PASS, complain
-from loadtest.judgement import slo_of
+from loadtest.judgement import slo_of, why_invalid
 from loadtest.run_folder import RunFolder, RunFolderError
 from loadtest.settings import differences
 from loadtest.slo import Slo
 from loadtest.summary import load_of, scenario_name
 from loadtest.text_table import aligned, markdown
-from loadtest.validity import invalid_reasons
 
 
 class UnlikeError(Exception):
@@ -71,7 +70,7 @@ def compared(a: RunFolder, b: RunFolder) -> Compared:
 
 
 def _notes(side: str, folder: RunFolder, slo: Slo | None) -> list[str]:
-    reasons = invalid_reasons(folder.records, slo)
+    reasons = why_invalid(folder, slo)
     return [f"{side} is invalid, {reason.kind}: {reason.text}" for reason in reasons]
 
 

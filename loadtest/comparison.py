@@ -26,8 +26,8 @@ from loadtest.intervals import (
     percentiles,
     totals,
 )
-from loadtest.run_records import RequestRecord
-from loadtest.slo import VALUES_S, Slo, is_good, measured
+from loadtest.run_records import RequestRecord, measured
+from loadtest.slo import VALUES_S, Slo, is_good
 from loadtest.slo_text import Metric
 
 LEAST_BLOCKS = 10

@@ -8,8 +8,8 @@ cannot be added up, and prompts of exact length cannot be built.
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
-from loadtest.json_server import JsonServer, ServerError
-from loadtest.token_counter import TOKENIZE, TokenCounter
+from loadtest.json_server import JsonServer
+from loadtest.token_counter import TOKENIZE, TokenCounter, count_in
 
 Message = dict[str, str]
 Prompt = str | Sequence[Message]
@@ -80,7 +80,7 @@ def by_tokenize_route(server: JsonServer, model: str) -> CountPrompt:
 
     def count(prompt: Prompt) -> int:
         key = "prompt" if isinstance(prompt, str) else "messages"
-        return _count_in(server, TOKENIZE, {"model": model, key: prompt}, "count")
+        return count_in(server, TOKENIZE, {"model": model, key: prompt}, "count")
 
     return count
 
@@ -91,16 +91,8 @@ def by_request(server: JsonServer, model: str) -> CountPrompt:
     def count(prompt: Prompt) -> int:
         body = {"model": model, "max_tokens": 1}
         if isinstance(prompt, str):
-            return _count_in(server, "/v1/completions", body | {"prompt": prompt}, "prompt_tokens")
+            return count_in(server, "/v1/completions", body | {"prompt": prompt}, "prompt_tokens")
         path = "/v1/chat/completions"
-        return _count_in(server, path, body | {"messages": prompt}, "prompt_tokens")
+        return count_in(server, path, body | {"messages": prompt}, "prompt_tokens")
 
-    return count
-
-
-def _count_in(server: JsonServer, path: str, body: dict[str, object], key: str) -> int:
-    answer = server.post(path, body)
-    count = (answer.get("usage") or answer).get(key)
-    if not isinstance(count, int):
-        raise ServerError(server.base_url + path, 200, f"no {key} in {answer!r:.80}")
     return count

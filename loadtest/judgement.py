@@ -12,7 +12,7 @@ from loadtest.number_text import ms, per_s, percent
 from loadtest.run_folder import RunFolder, RunFolderError
 from loadtest.slo import Clause, Slo, evaluate, parse_slo
 from loadtest.summary_schema import ClauseResult, Verdict
-from loadtest.validity import invalid_reasons
+from loadtest.validity import Reason, invalid_reasons
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,15 @@ def judge(folder: RunFolder, slo: Slo | None, wall_s: float) -> Judgement:
     clauses = [] if slo is None else evaluate(folder.records, slo, wall_s or 1.0)
     results = [_result(clause) for clause in clauses]
     breaches = [f"{r.text}: measured {r.measured_text}" for r in results if not r.met]
-    invalid = [f"load generator: {problem}" for problem in folder.environment.get("problems", ())]
-    invalid += [f"{reason.kind}: {reason.text}" for reason in invalid_reasons(folder.records, slo)]
+    invalid = [f"{reason.kind}: {reason.text}" for reason in why_invalid(folder, slo)]
     return Judgement(_verdict(slo, invalid, breaches), invalid, breaches, results)
+
+
+def why_invalid(folder: RunFolder, slo: Slo | None) -> list[Reason]:
+    """What the load generator says of its own run, and what its records show."""
+    problems = folder.environment.get("problems", ())
+    told = [Reason("load generator", str(problem)) for problem in problems]
+    return told + invalid_reasons(folder.records, slo)
 
 
 def _verdict(slo: Slo | None, invalid: Sequence[str], breaches: Sequence[str]) -> Verdict:

@@ -26,10 +26,14 @@ def run(args: argparse.Namespace) -> int:
         found = write_results(args.run_folder, read_slo(args.slo) if args.slo else None)
     except (RunFolderError, ValueError, OSError) as error:
         return complain(error)
-    for line in (f"{found.scenario}: {found.verdict}", *found.reasons):
-        print(line)
-    print(args.run_folder / run_records.REPORT)
+    print(said(args.run_folder, found))
     return PASS
+
+
+def said(path: Path, found: Summary) -> str:
+    """A run's verdict, why it is not a pass, and where its report is."""
+    verdict = f"{found.scenario}: {found.verdict}"
+    return "\n".join([verdict, *found.reasons, str(path / run_records.REPORT)])
 
 
 def write_results(path: Path, slo: Slo | None = None) -> Summary:

@@ -55,7 +55,7 @@ class RunFolder:
     @property
     def measured(self) -> list[RequestRecord]:
         """The records without those of the warm-up."""
-        return [record for record in self.records if not record.warm_up]
+        return run_records.measured(self.records)
 
     @classmethod
     def read(cls, path: Path) -> "RunFolder":
@@ -63,7 +63,7 @@ class RunFolder:
         if not path.is_dir():
             raise RunFolderError(f"{path} is not the folder of a run: no such folder")
         records = _lines(path / run_records.REQUESTS, run_records.from_json)
-        if not any(not record.warm_up for record in records):
+        if not run_records.measured(records):
             raise EmptyRunError(f"{path / run_records.REQUESTS} holds no measured request")
         return cls(
             path=path,

@@ -49,6 +49,11 @@ class RequestRecord:
     planned_prompt_tokens: int | None = None
 
 
+def measured(records: Iterable[RequestRecord]) -> list[RequestRecord]:
+    """All but the warm-up: the offered requests, missed ones too."""
+    return [record for record in records if not record.warm_up]
+
+
 def to_json(record: RequestRecord) -> str:
     return json.dumps(asdict(record), separators=(",", ":"))
 

@@ -22,8 +22,8 @@ from typing import Literal
 
 from loadtest.intervals import Interval, wilson
 from loadtest.metrics import RequestSample
-from loadtest.run_records import RequestRecord
-from loadtest.slo import DEFAULT_ATTAINMENT, Slo, attainment, measured
+from loadtest.run_records import RequestRecord, measured
+from loadtest.slo import DEFAULT_ATTAINMENT, Slo, attainment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

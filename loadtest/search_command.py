@@ -8,16 +8,15 @@ server, 3 wrong command line, scenario, SLO or server.
 
 import argparse
 import json
-import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from loadtest.arrivals import scaled
 from loadtest.exit_status import BREACH, INVALID, PASS, complain
+from loadtest.judgement import why_invalid
 from loadtest.run_folder import RunFolder, RunFolderError
-from loadtest.runtime.launch import HeadlessRun, RunError, run_trial
-from loadtest.runtime.options import KEY_VARIABLE, add_key_option, add_load_options
+from loadtest.runtime.launch import RunError, add_target_arguments, run_of, run_trial
 from loadtest.runtime.run_writer import new_folder
 from loadtest.scenario import Scenario, load_scenario
 from loadtest.scenario_layers import settings
@@ -25,10 +24,8 @@ from loadtest.search import Found, SearchSettings, Trial, Tried, Try, next_step,
 from loadtest.slo import Slo
 from loadtest.slo_option import HELP, read_slo
 from loadtest.text_table import aligned
-from loadtest.validity import invalid_reasons
 
 RESULT = "search.json"
-LIMITED = "client-limited"
 
 
 class InvalidTrialError(Exception):
@@ -37,9 +34,7 @@ class InvalidTrialError(Exception):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     defaults = SearchSettings()
-    add_load_options(parser, "scenario")
-    add_key_option(parser, default=os.environ.get(KEY_VARIABLE))
-    parser.add_argument("--host", required=True, help="the server, as http://host:port")
+    add_target_arguments(parser)
     parser.add_argument("--slo", help=f"{HELP}; default: the scenario's own")
     parser.add_argument("--start", type=float, metavar="PER_S",
                         help="rate of the first trial; default: the scenario's")  # fmt: skip
@@ -95,19 +90,9 @@ class Search:
     def _trial(self, rate_per_s: float, number: int) -> Trial:
         args, scenario = self._args, self._scenario
         arrivals = scaled(self._arrivals, rate_per_s).model_dump(mode="json")
-        wanted = HeadlessRun(
-            scenario=args.scenario,
-            host=args.host,
-            variant=args.variant,
-            model=args.model,
-            tokenizer=args.tokenizer,
-            api_key=args.api_key,
-            settings=(
-                *args.set,
-                f"arrivals={json.dumps(arrivals)}",
-                f"seed={scenario.seed + number}",
-            ),
-        )
+        asked = run_of(args)
+        own = f"arrivals={json.dumps(arrivals)}", f"seed={scenario.seed + number}"
+        wanted = replace(asked, settings=(*asked.settings, *own))
         out = self.folder / f"trial-{number:02}"
         path = run_trial(wanted, out, log=self.folder / "locust.log")
         folder = RunFolder.read(path)
@@ -119,8 +104,7 @@ class Search:
 def _invalid(folder: RunFolder, slo: Slo) -> list[str]:
     """Why a trial says nothing. How many samples a percentile needs is not among it: what counts
     here is how many requests were good, whose interval says how sure that is."""
-    found = [reason for reason in invalid_reasons(folder.records, slo) if reason.kind == LIMITED]
-    return [*folder.environment.get("problems", ()), *(reason.text for reason in found)]
+    return [r.text for r in why_invalid(folder, slo) if r.kind != "too few samples"]
 
 
 def _say_trial(trial: Trial) -> None:

@@ -31,7 +31,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer, m
 
 from loadtest.intervals import Interval, wilson
 from loadtest.metrics import RequestSample, e2e_s, percentile, tpot_s, ttft_s
-from loadtest.run_records import RequestRecord
+from loadtest.run_records import RequestRecord, measured
 from loadtest.slo_text import OTHERS, PRESETS, LatencyBound, Metric, fields_of, key_of
 
 __all__ = ["PRESETS", "Clause", "Slo", "attainment", "evaluate", "is_good", "parse_slo"]
@@ -113,11 +113,6 @@ def _within(sample: RequestSample, bound: LatencyBound) -> bool:
     return bound.metric not in NEEDED if found is None else found.value <= bound.bound_s
 
 
-def measured(records: Iterable[RequestRecord]) -> list[RequestRecord]:
-    """All but the warm-up: the offered requests, missed ones too."""
-    return [record for record in records if not record.warm_up]
-
-
 class Attainment(NamedTuple):
     """Good of offered requests, with Wilson's 95 % interval of the share."""
 
@@ -156,14 +151,17 @@ def evaluate(records: Iterable[RequestRecord], slo: Slo, window_s: float) -> lis
     """
     offered = measured(records)
     succeeded = [record.sample for record in offered if record.sample.error is None]
-    good, n, _ = attainment(offered, slo)
+    n = len(offered)
     found = [_latency_clause(bound, succeeded) for bound in slo.bounds]
     if slo.error_rate is not None:
         found.append(_at_most("error_rate", slo.error_rate, _share(n - len(succeeded), n), n))
     if slo.attainment_min is not None:
-        found.append(_at_least("attainment_min", slo.attainment_min, _share(good, n), n))
+        found.append(
+            _at_least("attainment_min", slo.attainment_min, attainment(offered, slo).share, n)
+        )
     if slo.goodput_per_s_min is not None:
-        found.append(_at_least("goodput_per_s_min", slo.goodput_per_s_min, good / window_s, n))
+        goodput_per_s = attainment(offered, slo).good / window_s
+        found.append(_at_least("goodput_per_s_min", slo.goodput_per_s_min, goodput_per_s, n))
     return found
 
 

@@ -7,10 +7,10 @@ Both count a text alone. What a request has around its texts (a chat template, a
 asked of the server, see `loadtest/framing.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from tokenizers import Tokenizer
 
@@ -72,8 +72,13 @@ class TokenizeRoute:
 
     def _count(self, text: str) -> int:
         body = {"model": self._model, "prompt": text, "add_special_tokens": False}
-        answer = self._server.post(TOKENIZE, body)
-        count = answer.get("count")
-        if not isinstance(count, int):
-            raise ServerError(self._server.base_url + TOKENIZE, 200, f"no count in {answer!r:.80}")
-        return count
+        return count_in(self._server, TOKENIZE, body, "count")
+
+
+def count_in(server: JsonServer, path: str, body: Mapping[str, Any], key: str) -> int:
+    """The number that an answer has under `key`, itself or in its `usage`. Raises ServerError."""
+    answer = server.post(path, body)
+    count = (answer.get("usage") or answer).get(key)
+    if not isinstance(count, int):
+        raise ServerError(server.base_url + path, 200, f"no {key} in {answer!r:.80}")
+    return count

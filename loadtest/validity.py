@@ -1,5 +1,6 @@
 """Whether a run may be judged at all: was it the server that was measured, and often enough?
 
+    load generator    it says itself that the run is not whole: a worker was lost, it was stopped
     client-limited    the client sent late, so what it calls TTFT leaves part of the wait out
     too few samples   one request more or less would decide a clause of the SLO
 
@@ -15,8 +16,8 @@ from math import ceil
 from typing import Literal
 
 from loadtest.metrics import percentile, schedule_lag_s
-from loadtest.run_records import RequestRecord
-from loadtest.slo import VALUES_S, Slo, measured
+from loadtest.run_records import RequestRecord, measured
+from loadtest.slo import VALUES_S, Slo
 from loadtest.slo_text import LatencyBound, Metric
 
 LAG_SHARE = 0.05
@@ -28,7 +29,7 @@ DEFAULT_LAG_S = 0.025
 WITHOUT_SLO = (LatencyBound("ttft", 99, float("inf")),)
 """A report shows a p99 of the TTFT even where nothing is asked of it."""
 
-Kind = Literal["client-limited", "too few samples"]
+Kind = Literal["load generator", "client-limited", "too few samples"]
 
 
 @dataclass(frozen=True, slots=True)

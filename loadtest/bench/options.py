@@ -2,6 +2,8 @@
 
 import argparse
 
+from loadtest.bench.plan import Plan
+
 DEFAULT_SPEC = "spec-local-one.yaml"
 
 
@@ -17,6 +19,21 @@ def add_load_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--start-timeout-s", type=float, default=300.0, help="of one server's start")
     p.add_argument("--out", metavar="FILE", help="raw rows as JSONL; .gz compresses")
     p.add_argument("--logs", metavar="DIR", help="server logs (default: a temporary folder)")
+
+
+def plan_of(args: argparse.Namespace, *, model: str, pairs: int, idle_s: float) -> Plan:
+    """With the arguments of `add_load_options`."""
+    return Plan(
+        model=model,
+        pairs=pairs,
+        streams=args.streams,
+        requests_per_stream=args.requests_per_stream,
+        prompt_tokens=args.prompt_tokens,
+        output_tokens=args.output_tokens,
+        timeout_s=args.timeout_s,
+        idle_s=idle_s,
+        seed=args.seed,
+    )
 
 
 def numbers(text: str) -> tuple[int, ...]:

@@ -22,8 +22,8 @@ from pathlib import Path
 from subprocess import CalledProcessError
 
 from loadtest.bench import alternate, machine
-from loadtest.bench.options import add_load_options
-from loadtest.bench.plan import Plan, Subject
+from loadtest.bench.options import add_load_options, plan_of
+from loadtest.bench.plan import Subject
 from loadtest.bench.records import SIDES, Row, RunRow, Side, row_file
 from loadtest.bench.report import render
 from loadtest.bench.servers import (
@@ -112,7 +112,9 @@ def measure(args: argparse.Namespace, both: Mapping[Side, Subject]) -> list[Row]
             write(row)
 
         emit(_run_row(args, same_server=bool(both["fleet"].salt)))
-        alternate.run(_plan(args, both["bare"]), both, emit)
+        model = served_model(both["bare"].endpoint)
+        plan = plan_of(args, model=model, pairs=args.pairs, idle_s=args.idle_s)
+        alternate.run(plan, both, emit)
     print(f"the load client waited {machine.waited_s():.2f} s for a core", file=sys.stderr)
     return rows
 
@@ -125,20 +127,6 @@ def _run_row(args: argparse.Namespace, same_server: bool) -> RunRow:
         labels=LABELS_AA if args.aa or same_server else LABELS,
         settings={name.replace("_", " "): getattr(args, name) for name in names},
         machine=machine.describe(),
-    )
-
-
-def _plan(args: argparse.Namespace, bare: Subject) -> Plan:
-    return Plan(
-        model=served_model(bare.endpoint),
-        pairs=args.pairs,
-        streams=args.streams,
-        requests_per_stream=args.requests_per_stream,
-        prompt_tokens=args.prompt_tokens,
-        output_tokens=args.output_tokens,
-        timeout_s=args.timeout_s,
-        idle_s=args.idle_s,
-        seed=args.seed,
     )
 
 

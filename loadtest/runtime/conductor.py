@@ -14,9 +14,8 @@ from locust import argument_parser
 from locust.env import Environment
 from locust.runners import STATE_MISSING, LocalRunner
 
-from loadtest.report_command import write_results
+from loadtest.report_command import said, write_results
 from loadtest.run_folder import RunFolderError
-from loadtest.run_records import REPORT
 from loadtest.runtime import messages, progress
 from loadtest.runtime.facts import config_of, environment, folder_of, found, instant
 from loadtest.runtime.live import Tally
@@ -220,8 +219,7 @@ class Conductor:
         except (RunFolderError, OSError) as error:
             log.error(error)
             return
-        self._say("\n".join([f"{found.scenario}: {found.verdict}", *found.reasons]))
-        self._say(str(path / REPORT))
+        self._say(said(path, found))
 
     def _say(self, what: str) -> None:
         print(what, flush=True)

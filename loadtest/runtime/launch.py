@@ -79,10 +79,29 @@ def run_trial(trial: HeadlessRun, out: Path, *, log: Path | None = None) -> Path
     return out
 
 
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+def add_target_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which load, for which server: what `run_of` reads."""
     add_load_options(parser, "scenario")
     add_key_option(parser, default=os.environ.get(KEY_VARIABLE))
     parser.add_argument("--host", required=True, help="the server, as http://host:port")
+
+
+def run_of(args: argparse.Namespace) -> HeadlessRun:
+    """One run, with the arguments of `add_target_arguments`."""
+    return HeadlessRun(
+        scenario=args.scenario,
+        host=args.host,
+        out=None if args.out is None else Path(args.out),
+        variant=args.variant,
+        model=args.model,
+        tokenizer=args.tokenizer,
+        api_key=args.api_key,
+        settings=tuple(args.set),
+    )
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    add_target_arguments(parser)
     parser.add_argument("--processes", type=int, metavar="N",
                         help="load from N worker processes; default: one does it all")  # fmt: skip
 
@@ -93,20 +112,7 @@ def run(args: argparse.Namespace) -> int:
     Exit status: 0 done, 1 no request succeeded, 2 the run did not come to its end, 3 wrong command
     line, scenario or server.
     """
-    return _run(
-        HeadlessRun(
-            scenario=args.scenario,
-            host=args.host,
-            out=None if args.out is None else Path(args.out),
-            variant=args.variant,
-            model=args.model,
-            tokenizer=args.tokenizer,
-            api_key=args.api_key,
-            settings=tuple(args.set),
-            processes=args.processes,
-        ),
-        None,
-    )
+    return _run(replace(run_of(args), processes=args.processes), None)
 
 
 def _run(trial: HeadlessRun, log: Path | None) -> int:

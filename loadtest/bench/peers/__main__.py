@@ -19,11 +19,10 @@ from subprocess import CalledProcessError
 from typing import Any
 
 from loadtest.bench import machine
-from loadtest.bench.options import add_load_options
+from loadtest.bench.options import add_load_options, plan_of
 from loadtest.bench.peers import descendants, rounds, sides
 from loadtest.bench.peers.killed import KillPlan
 from loadtest.bench.peers.report import render
-from loadtest.bench.plan import Plan
 from loadtest.bench.records import Row, RunRow, row_file
 from loadtest.bench.servers import resolved_spec
 
@@ -97,17 +96,7 @@ def _bench(
     args: argparse.Namespace, spec: dict[str, Any], folder: Path, logs: Path
 ) -> rounds.Bench:
     kill = KillPlan(args.kill_streams, args.kill_run_s, args.kill_timeout_s)
-    plan = Plan(
-        model=spec["models"][0]["name"],
-        pairs=args.rounds,
-        streams=args.streams,
-        requests_per_stream=args.requests_per_stream,
-        prompt_tokens=args.prompt_tokens,
-        output_tokens=args.output_tokens,
-        timeout_s=args.timeout_s,
-        idle_s=0.0,
-        seed=args.seed,
-    )
+    plan = plan_of(args, model=spec["models"][0]["name"], pairs=args.rounds, idle_s=0.0)
     return rounds.Bench(
         sides=args.sides,
         plan=plan,
