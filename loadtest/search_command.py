@@ -8,16 +8,15 @@ server, 3 wrong command line, scenario, SLO or server.
 
 import argparse
 import json
+import time
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
-from pathlib import Path
 
 from loadtest.arrivals import scaled
 from loadtest.exit_status import BREACH, INVALID, PASS, complain
 from loadtest.judgement import why_invalid
 from loadtest.run_folder import RunFolder, RunFolderError
 from loadtest.runtime.launch import RunError, add_target_arguments, run_of, run_trial
-from loadtest.runtime.run_writer import new_folder
+from loadtest.runtime.run_writer import folder_of
 from loadtest.scenario import Scenario, load_scenario
 from loadtest.scenario_layers import settings
 from loadtest.search import Found, SearchSettings, Trial, Tried, Try, next_step, trial_of
@@ -74,8 +73,7 @@ class Search:
             precision=args.precision,
             max_trials=args.max_trials,
         )
-        at = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-        self.folder = new_folder(Path(args.out or f"runs/search-{scenario.name}-{at}"))
+        self.folder = folder_of(args.out, f"search-{scenario.name}", time.time())
 
     def found(self) -> Found:
         """Raises InvalidTrialError, RunError and RunFolderError."""

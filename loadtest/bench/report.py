@@ -34,19 +34,18 @@ def render(rows: Iterable[Row]) -> str:
     rows = list(rows)
     run = next(row for row in rows if isinstance(row, RunRow))
     compared = comparisons(rows)
-    parts = [_heading(run), NOTE, _summary(run, compared)]
+    title = f"{run.labels['fleet']} against {run.labels['bare']}"
+    parts = [heading(run, title), NOTE, _summary(run, compared)]
     parts += [_section(run, comparison) for comparison in compared]
     parts += [_idle(run, rows), conditions(cells_of(rows))]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _heading(run: RunRow) -> str:
+def heading(run: RunRow, title: str) -> str:
+    """What was run, when and where."""
     machine = ", ".join(f"{key} {value}" for key, value in run.machine.items())
     settings = ", ".join(f"{key} {value}" for key, value in run.settings.items())
-    return (
-        f"## {run.labels['fleet']} against {run.labels['bare']}\n\n"
-        f"{run.started_at}, `{run.command}`\n\n{settings}\n\n{machine}"
-    )
+    return f"## {title}\n\n{run.started_at}, `{run.command}`\n\n{settings}\n\n{machine}"
 
 
 def _summary(run: RunRow, compared: Sequence[Comparison]) -> str:

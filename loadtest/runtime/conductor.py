@@ -17,11 +17,11 @@ from locust.runners import STATE_MISSING, LocalRunner
 from loadtest.report_command import said, write_results
 from loadtest.run_folder import RunFolderError
 from loadtest.runtime import messages, progress
-from loadtest.runtime.facts import config_of, environment, folder_of, found, instant
+from loadtest.runtime.facts import config_of, environment, found, instant
 from loadtest.runtime.live import Tally
 from loadtest.runtime.load import Load, LoadError
 from loadtest.runtime.run_state import RunState
-from loadtest.runtime.run_writer import RunWriter
+from loadtest.runtime.run_writer import RunWriter, folder_of
 from loadtest.runtime.worker import LoadOf, in_thread
 from loadtest.server_metrics import Scraper
 
@@ -122,7 +122,7 @@ class Conductor:
             return
         self._say(f"{load.name}: {sum(state.ready.values())} sessions to {aim.model}")
         began_at_s = time.time() + START_IN_S
-        path = folder_of(options.out, load, began_at_s)
+        path = folder_of(options.out, load.name, began_at_s)
         began = {"started_at": instant(began_at_s)}
         self._writer = RunWriter(path, config_of(load, aim), began | machine)
         self._tell(state, messages.GO, lambda _: {"at_s": began_at_s})

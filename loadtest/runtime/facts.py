@@ -1,4 +1,4 @@
-"""What a run's folder says of it besides its requests: where it lies, what was run, on what."""
+"""What a run's folder says of it besides its requests: what was run, and on what."""
 
 import shlex
 import sys
@@ -6,14 +6,11 @@ from argparse import Namespace
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from loadtest.bench import machine
 from loadtest.runtime.load import Aim, Load, LoadError
-from loadtest.runtime.run_writer import new_folder
 
-RUNS = Path("runs")
 VERSIONS = ("tokenfleet", "locust", "requests", "urllib3", "gevent")
 HIDDEN = "--api-key"
 
@@ -37,12 +34,6 @@ def environment() -> dict[str, Any]:
 def config_of(load: Load, aim: Aim) -> dict[str, Any]:
     command = shlex.join(["locust", *shown(sys.argv[1:])])
     return {**load.config, "target": aim.base_url, "model": aim.model, "command": command}
-
-
-def folder_of(wanted: str | None, load: Load, began_at_s: float) -> Path:
-    """A folder without anything in it, named after the load and the time of day unless `wanted`."""
-    name = f"{load.name}-{datetime.fromtimestamp(began_at_s, UTC):%Y%m%d-%H%M%S}"
-    return new_folder(Path(wanted) if wanted else RUNS / name)
 
 
 def instant(at_s: float) -> str:

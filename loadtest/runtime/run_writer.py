@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
 from loadtest.run_records import CONFIG, ENVIRONMENT, REQUESTS, SERVER
+
+RUNS = Path("runs")
 
 
 def new_folder(wanted: Path) -> Path:
@@ -16,6 +19,13 @@ def new_folder(wanted: Path) -> Path:
         path = wanted.with_name(f"{wanted.name}-{number}")
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def folder_of(wanted: str | None, name: str, began_at_s: float) -> Path:
+    """A new folder: `wanted`, else below `runs/` by `name` and time of day, in seconds of the
+    epoch."""
+    stamp = f"{datetime.fromtimestamp(began_at_s, UTC):%Y%m%d-%H%M%S}"
+    return new_folder(Path(wanted) if wanted else RUNS / f"{name}-{stamp}")
 
 
 class RunWriter:

@@ -11,7 +11,15 @@ from statistics import median
 from loadtest.bench.comparison import Cell, Spread, cells_of
 from loadtest.bench.peers.kill_outcome import Killed, killed_runs
 from loadtest.bench.records import Row, RunRow, Side, StartRow, open_text, read_rows
-from loadtest.bench.report import NONE, SERVER_ROLES, conditions, number, spread, table
+from loadtest.bench.report import (
+    NONE,
+    SERVER_ROLES,
+    conditions,
+    heading,
+    number,
+    spread,
+    table,
+)
 from loadtest.metrics import itls_s, output_tokens_per_s, percentile, ttfts_s
 
 REFERENCE = "bare"
@@ -36,22 +44,11 @@ def render(rows: Iterable[Row]) -> str:
     rows = list(rows)
     run = next(row for row in rows if isinstance(row, RunRow))
     cells = cells_of(rows)
-    parts = [_heading(run), *_steady(run, cells), *_killed(run, killed_runs(rows))]
+    title = ", ".join(run.labels.values())
+    parts = [heading(run, title), *_versions(run.machine), *_steady(run, cells)]
+    parts += _killed(run, killed_runs(rows))
     parts += [_starts(run, rows), conditions(cells)]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _heading(run: RunRow) -> str:
-    machine, settings = (
-        ", ".join(f"{key} {value}" for key, value in said.items())
-        for said in (run.machine, run.settings)
-    )
-    parts = [
-        f"## {', '.join(run.labels.values())}",
-        f"{run.started_at}, `{run.command}`",
-        *(settings, machine, *_versions(run.machine)),
-    ]
-    return "\n\n".join(parts)
 
 
 def _versions(machine: Mapping[str, str]) -> list[str]:
