@@ -30,6 +30,7 @@ from serve_app import engine_args, engine_history, membership, replay, wire_secr
 from serve_app.engine_host import EngineHost, HostIdentity
 from serve_app.fingerprint import fingerprint
 from serve_app.host_thread import HostThread
+from serve_app.kv_events import KvEvents, publish_events
 from serve_app.link import Heartbeat
 from serve_app.logs import configure_logging
 from serve_app.settings import ENGINE_ERRORS_ENV
@@ -52,8 +53,10 @@ def engine_config(model: ModelSpec) -> VllmConfig:
     args = engine_args.engine_args(model)
     args.mm_processor_cache_gb = 0  # one gateway's cache cannot mirror several engines'
     childrens_logging = _take_logging(args, model)
+    args.enable_logging_iteration_details = True  # each step's account, for `load_meter`
     config: VllmConfig = args.create_engine_config()
     config.logging_config = childrens_logging
+    publish_events(config)
     if can_replay(config):
         path = replay.V2_PATH if config.use_v2_model_runner else replay.V1_PATH
         config.model_config.logits_processors = [
@@ -114,6 +117,9 @@ class Engine:
             os.environ[ENGINE_ERRORS_ENV] = str(errors)
             try:
                 config = engine_config(self._model)
+                self._kv_events = KvEvents(
+                    config.kv_events_config, config.cache_config.block_size
+                )
                 return config, CoreClient(config)
             except Exception as error:
                 raise EngineStartError(
@@ -125,16 +131,20 @@ class Engine:
     def _make_host(self, switch_keys: frozenset[bytes]) -> EngineHost:
         context = serve.get_replica_context()
         limits = self._spec.failover
+        block_tokens = self._config.cache_config.block_size
         identity = HostIdentity(
             engine_id=context.replica_id.unique_id,
             node=ray.get_runtime_context().get_node_id(),
             fingerprint=fingerprint(self._config),
             can_replay=can_replay(self._config),
             core_ready=self._core.core_ready,
+            block_tokens=block_tokens,
+            kv_total_tokens=(self._config.cache_config.num_gpu_blocks or 0) * block_tokens,
         )
         heartbeat = Heartbeat(limits.heartbeat_interval_s, limits.heartbeat_timeout_s)
         clock = StepClock(limits.stall_timeout_s)
-        return EngineHost(self._core, identity, heartbeat, switch_keys, clock)
+        events = self._kv_events if self._kv_events.is_followed else None
+        return EngineHost(self._core, identity, heartbeat, switch_keys, clock, events)
 
     def _ports(self) -> tuple[int, int] | None:
         ports = self._spec.ports

@@ -17,14 +17,17 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import msgspec
 import zmq
 from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs, EngineCoreRequest
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from cluster.stall import StepClock
+from serve_app import resume
 from serve_app.host_socket import HostSocket
+from serve_app.kv_events import KvEvents
 from serve_app.link import Heartbeat
+from serve_app.load_meter import LoadMeter
+from serve_app.prompt_blocks import prompt_blocks
 from serve_app.wire import (
     WIRE_VERSION,
     Abort,
@@ -32,8 +35,10 @@ from serve_app.wire import (
     Frames,
     Hello,
     Kind,
+    KvAll,
+    KvAsk,
+    KvBatch,
     Leaving,
-    Load,
     OutputsCodec,
     Ready,
     RequestCodec,
@@ -42,6 +47,7 @@ from serve_app.wire import (
     WireError,
     kind_of,
     pack,
+    pack_blocks,
     unpack,
 )
 from serve_app.wire_security import EngineAddress
@@ -76,6 +82,8 @@ class HostIdentity:
     fingerprint: str
     can_replay: bool
     core_ready: bytes
+    block_tokens: int = 1
+    kv_total_tokens: int = 0
 
 
 class EngineHost:
@@ -91,22 +99,23 @@ class EngineHost:
         heartbeat: Heartbeat,
         switch_keys: frozenset[bytes],
         clock: StepClock,
+        kv_events: KvEvents | None = None,
     ) -> None:
         self.failure: str | None = None
         self._core, self._identity = core, identity
         self._requests, self._outputs = RequestCodec(), OutputsCodec()
         self._owners: dict[str, bytes] = {}  # attempt id -> switch
-        self._switches: set[bytes] = set()
+        self._switches: dict[bytes, int] = {}  # -> requests received
         self._dropped: dict[bytes, None] = {}  # oldest first
         self._bad_messages = 0
         self._leaving: Leaving | None = None
         self._idle = asyncio.Event()  # nothing runs here
         self._idle.set()
-        self._steps = 0
         self._clock = clock
         self._calls = 0  # utility calls the core is busy with
         self._paused: set[str] = set()  # what an operator stopped the scheduler by
-        self._load = Load(0, 0, 0.0, 0)
+        self._meter = LoadMeter()
+        self._kv_events = kv_events
         self._tasks: set[asyncio.Task[None]] = set()
         self._socket = HostSocket(heartbeat, switch_keys)
 
@@ -123,6 +132,8 @@ class EngineHost:
             self._watch_steps(),
         ):
             self._spawn(loop)
+        if self._kv_events is not None:
+            self._spawn(self._pass_cache_changes(self._kv_events))
         return bound
 
     async def stop(self, reason: str) -> None:
@@ -175,23 +186,38 @@ class EngineHost:
         elif switch not in self._switches:
             raise WireError(f"{kind.name} before HELLO")
         elif kind is Kind.ADD:
-            request = self._requests.decode(frames)
-            self._owners[request.request_id] = switch
-            self._idle.clear()
-            self._expect_step()
-            await self._core.add_request_async(request)
+            await self._add(switch, self._requests.decode(frames))
         elif kind is Kind.ABORT:
             await self._abort(unpack(frames, Abort).request_ids)
         elif kind is Kind.UTILITY:
             self._spawn(self._call(switch, unpack(frames, Utility)))
             await asyncio.sleep(0)  # let it send before the next message: order is kept
+        elif kind is Kind.KV_ASK:
+            unpack(frames, KvAsk)
+            await self._send_cache(switch)
         else:
             raise WireError(f"{kind.name} is not for an engine host")
+
+    async def _add(self, switch: bytes, request: EngineCoreRequest) -> None:
+        self._switches[switch] += 1
+        self._owners[request.request_id] = switch
+        self._idle.clear()
+        self._expect_step()
+        self._meter.added(request.request_id, self._tokens_to_prefill(request))
+        await self._core.add_request_async(request)
+
+    def _tokens_to_prefill(self, request: EngineCoreRequest) -> int:
+        tokens = resume.prompt_tokens(request)
+        if self._kv_events is None:
+            return tokens
+        block_tokens = self._identity.block_tokens
+        cached = self._kv_events.cached_blocks(prompt_blocks(request, block_tokens))
+        return max(tokens - cached * block_tokens, 1)  # the last token is always computed
 
     async def _welcome(self, switch: bytes, hello: Hello) -> None:
         if hello.version != WIRE_VERSION:
             raise WireError(f"wire version {hello.version}, this host speaks {WIRE_VERSION}")
-        self._switches.add(switch)
+        self._switches[switch] = 0
         identity = self._identity
         ready = Ready(
             version=WIRE_VERSION,
@@ -202,8 +228,11 @@ class EngineHost:
             can_replay=identity.can_replay,
             clock_s=time.monotonic(),
             core_ready=identity.core_ready,
+            block_tokens=identity.block_tokens,
+            kv_total_tokens=identity.kv_total_tokens,
         )
         await self._send(switch, pack(Kind.READY, ready))
+        await self._send_cache(switch)
         if self._leaving is not None:
             await self._send(switch, pack(Kind.LEAVING, self._leaving))
 
@@ -229,6 +258,7 @@ class EngineHost:
 
     def _disown(self, request_id: str) -> None:
         self._owners.pop(request_id, None)
+        self._meter.gone(request_id)
         if not self._owners:
             self._idle.set()
 
@@ -263,7 +293,7 @@ class EngineHost:
 
     async def _forget(self, switch: bytes) -> None:
         """Drop a switch that is gone or misbehaves, and what it had running."""
-        self._switches.discard(switch)
+        self._switches.pop(switch, None)
         orphans = [request_id for request_id, owner in self._owners.items() if owner == switch]
         if orphans:
             logger.warning("a switch is gone: its %d requests are aborted", len(orphans))
@@ -299,11 +329,10 @@ class EngineHost:
     async def _pass_step(self, outputs: EngineCoreOutputs) -> None:
         stats, outputs.scheduler_stats = outputs.scheduler_stats, None
         if stats is not None:
-            waiting = stats.num_waiting_reqs + stats.num_skipped_waiting_reqs
-            self._load = Load(stats.num_running_reqs, waiting, stats.kv_cache_usage, self._steps)
+            self._meter.step(stats)
         if not outputs.outputs:
             return
-        self._steps += 1
+        self._meter.count_step()
         for switch, own in self._by_switch(outputs).items():
             await self._send(switch, self._outputs.encode(own))
 
@@ -315,6 +344,7 @@ class EngineHost:
             owner = self._owners.get(request_id)
             if owner is None:
                 continue  # aborted while the step ran
+            self._meter.output(output)
             shares.setdefault(owner, []).append(output)
             if output.finish_reason is not None:
                 self._disown(request_id)
@@ -327,15 +357,28 @@ class EngineHost:
     async def _report_load(self) -> None:
         while True:
             await asyncio.sleep(LOAD_EVERY_S)
-            report = pack(Kind.LOAD, self._current_load())
-            for switch in tuple(self._switches):
-                await self._send(switch, report)
+            for switch, received in tuple(self._switches.items()):
+                load = self._meter.load(received=received, bad_messages=self._bad_messages)
+                await self._send(switch, pack(Kind.LOAD, load))
 
-    def _current_load(self) -> Load:
-        """The core's last word, unless all it spoke of was aborted: then it takes no step, and says
-        no more."""
-        load = self._load if self._owners else Load(0, 0, 0.0, self._steps)
-        return msgspec.structs.replace(load, bad_messages=self._bad_messages)
+    async def _pass_cache_changes(self, events: KvEvents) -> None:
+        while True:
+            changes = await events.changes()
+            if changes is None:
+                continue
+            batch = KvBatch(
+                changes.sequence,
+                pack_blocks(changes.stored),
+                pack_blocks(changes.removed),
+                changes.cleared,
+            )
+            for switch in tuple(self._switches):
+                await self._send(switch, pack(Kind.KV, batch))
+
+    async def _send_cache(self, switch: bytes) -> None:
+        if self._kv_events is not None:
+            held = self._kv_events.snapshot()
+            await self._send(switch, pack(Kind.KV_ALL, KvAll(held.sequence, pack_blocks(held.blocks))))
 
     async def _send(self, switch: bytes, frames: Frames) -> None:
         try:

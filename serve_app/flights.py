@@ -43,7 +43,6 @@ class Flight:
     attempt_id: str | None = None
     engine_id: ReplicaId | None = None
     fingerprint: str | None = None
-    load_tokens: int = 0
     replay_left: int = 0
     held_since_s: float | None = None
     sent_at_s: float = 0.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Sequence
 
 import msgspec
 from vllm.sampling_params import SamplingParams, SamplingType
@@ -16,6 +17,7 @@ from vllm.v1.engine import EngineCoreRequest
 
 from cluster.failover import RequestTraits, ResumeKind
 from cluster.types import RouteRequest
+from serve_app.prompt_blocks import prompt_blocks
 from serve_app.replay import FORCED_TOKENS_KEY
 
 UNBOUNDED_OUTPUT_TOKENS = 512
@@ -79,13 +81,21 @@ def described(request: EngineCoreRequest) -> str:
     return f"{prompt_tokens(request)} prompt tokens, sets {', '.join(given)} (digest {digest})"
 
 
-def route_request(request: EngineCoreRequest, emitted_tokens: int = 0) -> RouteRequest:
-    """The sizes a router sees, of what is left to do."""
+def route_request(
+    request: EngineCoreRequest,
+    block_tokens: int,
+    emitted: Sequence[int] = (),
+    affinity_key: str | None = None,
+) -> RouteRequest:
+    """What a router sees of a request that has `emitted` so much: of what is left to do."""
     params = request.sampling_params
     limit = (params.max_tokens if params is not None else 0) or 0
-    output_tokens = min(max(limit - emitted_tokens, 0), UNBOUNDED_OUTPUT_TOKENS)
+    output_tokens = min(max(limit - len(emitted), 0), UNBOUNDED_OUTPUT_TOKENS)
     return RouteRequest(
-        prompt_tokens=prompt_tokens(request) + emitted_tokens, max_output_tokens=output_tokens
+        prompt_tokens=prompt_tokens(request) + len(emitted),
+        max_output_tokens=output_tokens,
+        blocks=prompt_blocks(request, block_tokens, emitted),
+        affinity_key=affinity_key,
     )
 
 

@@ -31,11 +31,13 @@ from cluster.failover import (
 )
 from cluster.lifecycle import FlightEvent, FlightState
 from cluster.routing import Router
-from cluster.types import ReplicaId, Rng, RouteRequest
+from cluster.routing.fleet_view import FleetView
+from cluster.routing.kv_stream import Accepted, KvChanges, KvSnapshot, KvSubscriber
+from cluster.types import ReplicaId, ReplicaSnapshot, Rng, RouteRequest
 from serve_app import resume
 from serve_app.failures import Failure, error_output
 from serve_app.flights import Flight, ReplayDivergedError
-from serve_app.switch_engines import Engine, Loss
+from serve_app.switch_engines import Engine, Loss, load_report
 from serve_app.utility_calls import UtilityCalls
 from serve_app.wire import Load, Ready, Result, Utility
 
@@ -55,6 +57,8 @@ class Ports(Protocol):
     def abort(self, engine_id: ReplicaId, attempt_ids: list[str]) -> None: ...
 
     def ask(self, engine_id: ReplicaId, call: Utility) -> None: ...
+
+    def ask_cache(self, engine_id: ReplicaId) -> None: ...
 
     def outputs(self, outputs: EngineCoreOutputs) -> None: ...
 
@@ -89,6 +93,7 @@ class SwitchCore:
         session: str,
     ) -> None:
         self.engines: dict[ReplicaId, Engine] = {}
+        self.view = FleetView()
         self.flights: dict[str, Flight] = {}  # by the API server's request id
         self.held: dict[str, Flight] = {}  # those with no engine now, oldest first
         self.counters = Counters()
@@ -147,7 +152,11 @@ class SwitchCore:
         """An engine is connected and its core runs. If it was lost before, it had not died."""
         for flight in self.flights.values():
             flight.died_on.discard(engine_id)
-        self.engines[engine_id] = Engine(engine_id, ready, now_s - ready.clock_s)
+        self.view.joined(
+            engine_id, kv_total_tokens=ready.kv_total_tokens, block_tokens=ready.block_tokens
+        )
+        cache = KvSubscriber(engine_id, self.view.index)
+        self.engines[engine_id] = Engine(engine_id, ready, now_s - ready.clock_s, cache)
         self.utilities.engine_joined(engine_id, self.engines.keys())
         self._dispatch_held(now_s)
         self._shed(now_s)
@@ -174,6 +183,7 @@ class SwitchCore:
             self.losses.append(Loss(now_s, engine_id, cause))
         self.utilities.engine_lost(engine_id, self.engines.keys())
         flights = list(engine.flights.values())
+        self.view.left(engine_id)
         for flight in flights:
             self._move(flight, cause, now_s)
         if flights:
@@ -188,6 +198,16 @@ class SwitchCore:
         engine = self.engines.get(engine_id)
         if engine is not None:
             engine.load = load
+            self.view.reported(engine_id, load_report(load))
+
+    def cache(self, engine_id: ReplicaId, said: KvChanges | KvSnapshot) -> None:
+        """What has changed in an engine's KV cache, or all there is in it."""
+        engine = self.engines.get(engine_id)
+        if engine is None:
+            return
+        accept = engine.cache.restore if isinstance(said, KvSnapshot) else engine.cache.accept
+        if accept(said) is Accepted.GAP:  # type: ignore[arg-type]
+            self._ports.ask_cache(engine_id)
 
     def result(self, engine_id: ReplicaId, result: Result) -> None:
         """An engine's answer to a utility call."""
@@ -228,6 +248,8 @@ class SwitchCore:
             self._ports.abort(engine.id, [output.request_id])
             self._fail(flight, FailReason.DIVERGED)
             return None
+        if accepted is not None and accepted.new_token_ids:
+            self.view.began(output_of)
         if accepted is not None and accepted.finish_reason is not None:
             self._end(flight, FlightEvent.FINISHED)
             self.counters.finished += 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cluster.failover import LossCause, ResumeKind
-from cluster.types import ReplicaId, ReplicaSnapshot
+from cluster.routing.kv_stream import KvSubscriber
+from cluster.types import LoadReport, ReplicaId, StepCost
 from serve_app.flights import Flight
 from serve_app.wire import Load, Ready
 
@@ -18,8 +19,8 @@ class Engine:
     id: ReplicaId
     ready: Ready
     clock_shift_s: float
+    cache: KvSubscriber
     flights: dict[str, Flight] = field(default_factory=dict)  # by attempt id
-    outstanding_tokens: int = 0
     load: Load = field(default_factory=lambda: Load(0, 0, 0.0, 0))
     leaving: bool = False
 
@@ -34,29 +35,26 @@ class Engine:
         """Whether it can go on in that way."""
         return kind is not ResumeKind.REPLAY or self.ready.can_replay
 
-    def take(self, flight: Flight, attempt_id: str, load_tokens: int) -> None:
-        """Have the flight, as so much load, until `release`."""
+    def take(self, flight: Flight, attempt_id: str) -> None:
+        """Have the flight until it is taken out of `flights`."""
         flight.fingerprint = self.ready.fingerprint
-        flight.load_tokens = load_tokens
         self.flights[attempt_id] = flight
-        self.outstanding_tokens += load_tokens
 
-    def release(self, attempt_id: str) -> None:
-        """Have it no longer; nothing where it had it not."""
-        flight = self.flights.pop(attempt_id, None)
-        if flight is not None:
-            self.outstanding_tokens -= flight.load_tokens
 
-    def snapshot(self) -> ReplicaSnapshot:
-        """What the router may know."""
-        return ReplicaSnapshot(
-            id=self.id,
-            outstanding_tokens=self.outstanding_tokens,
-            inflight_requests=len(self.flights),
-            running_requests=self.load.running_requests,
-            waiting_requests=self.load.waiting_requests,
-            kv_use_frac=self.load.kv_use_frac,
-        )
+def load_report(load: Load) -> LoadReport:
+    """What the router may know of an engine's report."""
+    cost = load.step_cost
+    return LoadReport(
+        running_requests=load.running_requests,
+        waiting_requests=load.waiting_requests,
+        decode_requests=load.decode_requests,
+        queued_prefill_tokens=load.queued_prefill_tokens,
+        kv_use_frac=load.kv_use_frac,
+        received=load.received,
+        step_cost=None
+        if cost is None
+        else StepCost(base_s=cost[0], prefill_token_s=cost[1], decode_request_s=cost[2]),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ protocol (`EngineCoreRequest`, `EngineCoreOutputs` in vLLM's msgpack, tensors as
 rest are the structs below. vLLM's pickle fallback is refused by its decoder unless
 VLLM_ALLOW_INSECURE_SERIALIZATION is set, which `serve_app.engine` never does.
 
-    switch -> host   HELLO, ADD, ABORT, UTILITY
-    host -> switch   READY, STEP, RESULT, LOAD, LEAVING, BYE
+    switch -> host   HELLO, ADD, ABORT, UTILITY, KV_ASK
+    host -> switch   READY, STEP, RESULT, LOAD, KV, KV_ALL, LEAVING, BYE
 
 A switch speaks first (HELLO) on every connection; the host answers READY once its core runs. The
 socket identity is new for every connection, so a host can never confuse two lives of one switch.
@@ -19,7 +19,9 @@ Who may speak, and that nobody else can read it, is `wire_security`'s.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from array import array
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -28,7 +30,9 @@ import zmq
 from vllm.v1.engine import EngineCoreOutputs, EngineCoreRequest
 from vllm.v1.serial_utils import MsgpackDecoder, MsgpackEncoder
 
-WIRE_VERSION = 2
+from cluster.types import BlockHash
+
+WIRE_VERSION = 3
 """Raised with every change of this file that an older peer would misread."""
 
 MAX_FRAME_BYTES = 512 * 2**20
@@ -56,6 +60,9 @@ class Kind(Enum):
     STEP = b"S"
     RESULT = b"r"
     LOAD = b"L"
+    KV = b"K"
+    KV_ALL = b"k"
+    KV_ASK = b"?"
     LEAVING = b"Z"
     BYE = b"B"
 
@@ -73,6 +80,7 @@ class Ready(msgspec.Struct, array_like=True, frozen=True):
     `core_ready` is the engine core's own ready message, byte for byte, for the API server.
     `clock_s` is the host's monotonic clock when this was sent: engine timestamps are moved by it.
     `can_replay` is false where the engine cannot force tokens (speculative decoding, pooling).
+    `block_tokens` is the size of its KV blocks, `kv_total_tokens` of all of them (0: unknown).
     """
 
     version: int
@@ -83,6 +91,8 @@ class Ready(msgspec.Struct, array_like=True, frozen=True):
     can_replay: bool
     clock_s: float
     core_ready: bytes
+    block_tokens: int
+    kv_total_tokens: int
 
 
 class Abort(msgspec.Struct, array_like=True, frozen=True):
@@ -111,7 +121,8 @@ class Load(msgspec.Struct, array_like=True, frozen=True):
     """The engine's own view of its load, over all switches, sent a few times a second.
 
     `steps` is the number of steps with output so far (it stands still when the engine is stuck).
-    `bad_messages` is how often it dropped a switch because of one.
+    `bad_messages` is how often it dropped a switch because of one. The rest is what
+    `cluster.types.LoadReport` says; `step_cost` has its three values in order.
     """
 
     running_requests: int
@@ -119,6 +130,48 @@ class Load(msgspec.Struct, array_like=True, frozen=True):
     kv_use_frac: float
     steps: int
     bad_messages: int = 0
+    received: int = 0
+    decode_requests: int = 0
+    queued_prefill_tokens: int = 0
+    step_cost: tuple[float, float, float] | None = None
+
+
+class KvBatch(msgspec.Struct, array_like=True, frozen=True):
+    """`cluster.routing.kv_stream.KvChanges`; blocks are packed, 8 bytes each."""
+
+    sequence: int
+    stored: bytes
+    removed: bytes
+    cleared: bool
+
+
+class KvAll(msgspec.Struct, array_like=True, frozen=True):
+    """`cluster.routing.kv_stream.KvSnapshot`; blocks are packed, 8 bytes each."""
+
+    sequence: int
+    blocks: bytes
+
+
+class KvAsk(msgspec.Struct, array_like=True, frozen=True):
+    """A switch missed a batch, and asks for all."""
+
+
+def pack_blocks(blocks: Iterable[BlockHash]) -> bytes:
+    """Block names as bytes, 8 each, little-endian."""
+    packed = array("Q", blocks)
+    if sys.byteorder == "big":
+        packed.byteswap()
+    return packed.tobytes()
+
+
+def unpack_blocks(packed: bytes) -> tuple[BlockHash, ...]:
+    """The reverse. Raises WireError for a length that is no multiple of 8."""
+    if len(packed) % 8:
+        raise WireError(f"{len(packed)} bytes of block names are no multiple of 8")
+    names = array("Q", packed)
+    if sys.byteorder == "big":
+        names.byteswap()
+    return tuple(map(BlockHash, names))
 
 
 class Leaving(msgspec.Struct, array_like=True, frozen=True):

@@ -178,6 +178,15 @@ class KvPublisher:
         self._cleared = False
         return changes
 
+    def leading(self, blocks: Iterable[BlockHash]) -> int:
+        """How many of a prompt's blocks the engine holds, up to the first that it does not."""
+        count = 0
+        for name in blocks:
+            if name not in self._held:
+                break
+            count += 1
+        return count
+
     def snapshot(self) -> KvSnapshot:
         """For a subscriber that joins or asks; the next batch it needs is the next taken."""
         return KvSnapshot(sequence=self.sequence, blocks=tuple(self._held))
