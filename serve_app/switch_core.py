@@ -37,7 +37,7 @@ from serve_app.failures import Failure, error_output
 from serve_app.flights import Flight, ReplayDivergedError
 from serve_app.switch_engines import Engine, Loss
 from serve_app.utility_calls import UtilityCalls
-from serve_app.wire import Load, Ready, Result, Utility
+from serve_app.wire import Load, Ready, Result, Utility, WireError
 
 logger = logging.getLogger("tokenfleet.switch")
 
@@ -50,7 +50,9 @@ REMEMBERED_FAILURES = 4096
 class Ports(Protocol):
     """Where the core's outputs go."""
 
-    def add(self, engine_id: ReplicaId, request: EngineCoreRequest) -> None: ...
+    def add(self, engine_id: ReplicaId, request: EngineCoreRequest) -> None:
+        """Raises WireError where the request cannot be sent to any engine."""
+
 
     def abort(self, engine_id: ReplicaId, attempt_ids: list[str]) -> None: ...
 
@@ -340,9 +342,12 @@ class SwitchCore:
         kind = resume_kind(flight.traits, len(flight.emitted))
         flight.start_attempt(attempt_id, engine.id, kind, now_s)
         engine.take(flight, attempt_id, size.prompt_tokens + size.max_output_tokens)
-        self._ports.add(
-            engine.id, resume.attempt_request(flight.request, attempt_id, kind, flight.emitted)
-        )
+        attempt = resume.attempt_request(flight.request, attempt_id, kind, flight.emitted)
+        try:
+            self._ports.add(engine.id, attempt)
+        except WireError as error:
+            logger.error("request %s cannot be sent: %s", flight.request_id, error)
+            self._fail(flight, FailReason.TOO_LARGE)
 
     def _hold(self, flight: Flight, now_s: float) -> None:
         if flight.held_since_s is None:
