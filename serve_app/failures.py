@@ -59,8 +59,8 @@ _MESSAGES: dict[FailReason, Callable[[Flight, FailoverLimits], str]] = {
         "so it may not continue the answer"
     ),
     FailReason.TOO_LARGE: lambda flight, limits: (
-        "one of its inputs, an image for example, is larger once processed than the "
-        f"{MAX_FRAME_BYTES:,} bytes that an engine is sent in one piece"
+        "one of its inputs, an image for example, is more than an engine is sent in one piece: "
+        f"over {MAX_FRAME_BYTES:,} bytes, once processed"
     ),
     FailReason.OVERLOADED: lambda flight, limits: (
         "this gateway has as many requests in flight as gateway.max_flights allows; try again later"

@@ -53,7 +53,6 @@ class Ports(Protocol):
     def add(self, engine_id: ReplicaId, request: EngineCoreRequest) -> None:
         """Raises WireError where the request cannot be sent to any engine."""
 
-
     def abort(self, engine_id: ReplicaId, attempt_ids: list[str]) -> None: ...
 
     def ask(self, engine_id: ReplicaId, call: Utility) -> None: ...

@@ -282,7 +282,7 @@ def test_a_request_that_is_too_large_is_failed_by_its_sender_and_nobody_else_is(
     failure = fleet.switch.failure_of("external-large")
     assert failure.reason is FailReason.TOO_LARGE
     assert failure.is_callers
-    assert "larger once processed than the 536,870,912 bytes" in failure.message
+    assert "over 536,870,912 bytes, once processed" in failure.message
     assert [each.request_id[0] for each in host.core.added] == ["r"]
     goes_on(fleet, host)
     assert fleet.row()["bad_messages_received"] == 0
