@@ -57,6 +57,7 @@ class FailReason(StrEnum):
     NO_ENGINE = "no_engine"
     DIVERGED = "diverged"
     OVERLOADED = "overloaded"
+    TOO_LARGE = "too_large"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from vllm.v1.engine import EngineCoreOutput, FinishReason
 
 from cluster.failover import FailoverLimits, FailReason
 from serve_app.flights import Flight
+from serve_app.wire import MAX_FRAME_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,11 @@ class Failure:
     def retryable(self) -> bool:
         """Whether the same request may well succeed a little later (503 rather than 500)."""
         return self.reason in _RETRYABLE
+
+    @property
+    def is_callers(self) -> bool:
+        """Whether the request itself cannot be served (400)."""
+        return self.reason is FailReason.TOO_LARGE
 
 
 _RETRYABLE = {FailReason.NO_ENGINE, FailReason.MAX_ATTEMPTS, FailReason.OVERLOADED}
@@ -51,6 +57,10 @@ _MESSAGES: dict[FailReason, Callable[[Flight, FailoverLimits], str]] = {
     FailReason.DIVERGED: lambda flight, limits: (
         "engine_lost: another engine did not reproduce the tokens already sent, "
         "so it may not continue the answer"
+    ),
+    FailReason.TOO_LARGE: lambda flight, limits: (
+        "one of its inputs, an image for example, is more than an engine is sent in one piece: "
+        f"over {MAX_FRAME_BYTES:,} bytes, once processed"
     ),
     FailReason.OVERLOADED: lambda flight, limits: (
         "this gateway has as many requests in flight as gateway.max_flights allows; try again later"

@@ -92,5 +92,7 @@ class FleetLLM(AsyncLLM):
         failure = self._switch.failure_of(request_id)
         if failure is None:
             return
+        if failure.is_callers:
+            raise ValueError(failure.message)  # vLLM's word for a bad request
         error = RetryableRequestError if failure.retryable else GenerationError
         raise error(failure.message)

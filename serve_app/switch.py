@@ -23,6 +23,7 @@ from vllm.v1.engine import EngineCoreOutputs, EngineCoreRequest
 from cluster.failover import FailoverLimits, LossCause
 from cluster.lifecycle import ENGINE, EngineEvent, EngineState
 from cluster.routing import Router
+from cluster.routing.kv_stream import KvChanges, KvSnapshot
 from cluster.types import ReplicaId
 from serve_app.failures import Failure
 from serve_app.front_port import FrontAddresses, FrontPort
@@ -35,6 +36,9 @@ from serve_app.wire import (
     Bye,
     Frames,
     Kind,
+    KvAll,
+    KvAsk,
+    KvBatch,
     Leaving,
     Load,
     OutputsCodec,
@@ -46,6 +50,7 @@ from serve_app.wire import (
     kind_of,
     pack,
     unpack,
+    unpack_blocks,
 )
 from serve_app.wire_security import EngineAddress, KeyPair
 
@@ -224,6 +229,8 @@ class Switch:
             self._core.step(engine_id, self._outputs.decode(frames), time.monotonic())
         elif kind is Kind.LOAD:
             self._core.load(engine_id, unpack(frames, Load))
+        elif kind in (Kind.KV, Kind.KV_ALL):
+            self._core.cache(engine_id, _cache_news(kind, frames))
         elif kind is Kind.RESULT:
             self._core.result(engine_id, unpack(frames, Result))
         elif kind is Kind.READY:
@@ -283,6 +290,9 @@ class Switch:
     def ask(self, engine_id: ReplicaId, call: Utility) -> None:
         self._send(engine_id, pack(Kind.UTILITY, call))
 
+    def ask_cache(self, engine_id: ReplicaId) -> None:
+        self._send(engine_id, pack(Kind.KV_ASK, KvAsk()))
+
     def _send(self, engine_id: ReplicaId, frames: Frames) -> None:
         link = self._links.get(engine_id)
         if link is not None and not link.send(frames):
@@ -337,6 +347,19 @@ class Switch:
             "bad_messages_received": load.bad_messages,
             "bad_messages_sent": link.bad_messages,
         }
+
+
+def _cache_news(kind: Kind, frames: Frames) -> KvChanges | KvSnapshot:
+    if kind is Kind.KV_ALL:
+        held = unpack(frames, KvAll)
+        return KvSnapshot(sequence=held.sequence, blocks=unpack_blocks(held.blocks))
+    batch = unpack(frames, KvBatch)
+    return KvChanges(
+        sequence=batch.sequence,
+        stored=unpack_blocks(batch.stored),
+        removed=unpack_blocks(batch.removed),
+        cleared=batch.cleared,
+    )
 
 
 def _shown(link: Link) -> str:

@@ -39,7 +39,7 @@ from serve_app.failures import Failure, error_output
 from serve_app.flights import Flight, ReplayDivergedError
 from serve_app.switch_engines import Engine, Loss, load_report
 from serve_app.utility_calls import UtilityCalls
-from serve_app.wire import Load, Ready, Result, Utility
+from serve_app.wire import Load, Ready, Result, Utility, WireError
 
 logger = logging.getLogger("tokenfleet.switch")
 
@@ -52,7 +52,8 @@ REMEMBERED_FAILURES = 4096
 class Ports(Protocol):
     """Where the core's outputs go."""
 
-    def add(self, engine_id: ReplicaId, request: EngineCoreRequest) -> None: ...
+    def add(self, engine_id: ReplicaId, request: EngineCoreRequest) -> None:
+        """Raises WireError where the request cannot be sent to any engine."""
 
     def abort(self, engine_id: ReplicaId, attempt_ids: list[str]) -> None: ...
 
@@ -241,6 +242,8 @@ class SwitchCore:
             # Nobody here asked for it: the engine is shutting down under the request.
             self._move(flight, LossCause.ABORTED, now_s)
             return None
+        if flight.first_step_at_s is None:
+            self.view.began(output.request_id)
         try:
             accepted = flight.accept(output, engine.clock_shift_s, now_s)
         except ReplayDivergedError as error:
@@ -248,8 +251,6 @@ class SwitchCore:
             self._ports.abort(engine.id, [output.request_id])
             self._fail(flight, FailReason.DIVERGED)
             return None
-        if accepted is not None and accepted.new_token_ids:
-            self.view.began(output_of)
         if accepted is not None and accepted.finish_reason is not None:
             self._end(flight, FlightEvent.FINISHED)
             self.counters.finished += 1
@@ -320,11 +321,13 @@ class SwitchCore:
         able = [engine for engine in self._able(flight) if engine is not here]
         if not flight.traits.resumable or not able:
             return
-        size = resume.route_request(flight.request)
+        size = self._route_request(flight, here)
         there = self._choose(size, able)
+        (here_now,) = self.view.snapshots(size, [here.id])
+        own_tokens = size.prompt_tokens + size.max_output_tokens
         if worth_hedging(
             waited_s=now_s - flight.sent_at_s,
-            here_tokens=here.outstanding_tokens - flight.load_tokens,
+            here_tokens=here_now.outstanding_tokens - own_tokens,
             there_tokens=there.outstanding_tokens,
             limits=self._limits,
         ):
@@ -345,26 +348,39 @@ class SwitchCore:
     def _dispatch(self, flight: Flight, now_s: float) -> None:
         """Send the flight to an engine, or hold it until there is one."""
         if able := self._able(flight):
-            size = resume.route_request(flight.request, len(flight.emitted))
+            size = self._route_request(flight, able[0])
             self._start(flight, self._choose(size, able), size, now_s)
         elif self._allowed(flight):
             self._fail(flight, FailReason.NOT_RESUMABLE)
         else:
             self._hold(flight, now_s)
 
-    def _choose(self, size: RouteRequest, able: list[Engine]) -> Engine:
-        decision = self._router.choose(size, [engine.snapshot() for engine in able], self._rng)
-        return self.engines[decision.replica_id]
+    def _route_request(self, flight: Flight, engine: Engine) -> RouteRequest:
+        """What the router may know of it; all engines of a model have blocks of one size."""
+        return resume.route_request(flight.request, engine.ready.block_tokens, flight.emitted)
 
-    def _start(self, flight: Flight, engine: Engine, size: RouteRequest, now_s: float) -> None:
+    def _choose(self, size: RouteRequest, able: list[Engine]) -> ReplicaSnapshot:
+        """The engine that the router picks, as it was when it was picked."""
+        seen = self.view.snapshots(size, [engine.id for engine in able])
+        picked = self._router.choose(size, seen, self._rng).replica_id
+        return next(snapshot for snapshot in seen if snapshot.id == picked)
+
+    def _start(
+        self, flight: Flight, picked: ReplicaSnapshot, size: RouteRequest, now_s: float
+    ) -> None:
+        engine = self.engines[picked.id]
         self.held.pop(flight.request_id, None)
         attempt_id = f"{flight.request_id}#{self._session}{flight.attempts + 1}"
         kind = resume_kind(flight.traits, len(flight.emitted))
         flight.start_attempt(attempt_id, engine.id, kind, now_s)
-        engine.take(flight, attempt_id, size.prompt_tokens + size.max_output_tokens)
-        self._ports.add(
-            engine.id, resume.attempt_request(flight.request, attempt_id, kind, flight.emitted)
-        )
+        engine.take(flight, attempt_id)
+        self.view.sent(engine.id, attempt_id, size, picked.cached_tokens)
+        attempt = resume.attempt_request(flight.request, attempt_id, kind, flight.emitted)
+        try:
+            self._ports.add(engine.id, attempt)
+        except WireError as error:
+            logger.error("request %s cannot be sent: %s", flight.request_id, error)
+            self._fail(flight, FailReason.TOO_LARGE)
 
     def _hold(self, flight: Flight, now_s: float) -> None:
         if flight.held_since_s is None:
@@ -418,6 +434,8 @@ class SwitchCore:
 
     def _release(self, flight: Flight) -> None:
         """The one place where an engine's load is released."""
-        if flight.engine_id in self.engines and flight.attempt_id is not None:
-            self.engines[flight.engine_id].release(flight.attempt_id)
+        if flight.attempt_id is not None:
+            self.view.ended(flight.attempt_id)
+            if flight.engine_id in self.engines:
+                self.engines[flight.engine_id].flights.pop(flight.attempt_id, None)
         flight.detach()

@@ -195,13 +195,18 @@ def pack(kind: Kind, body: msgspec.Struct) -> list[Frame]:
     return [kind.value, msgspec.msgpack.encode(body)]
 
 
+def refuse_oversized(sizes_bytes: Iterable[int]) -> None:
+    """Raises WireError where one of a message's frames is over `MAX_FRAME_BYTES`."""
+    largest_bytes = max(sizes_bytes)
+    if largest_bytes > MAX_FRAME_BYTES:
+        raise WireError(f"a frame has {largest_bytes} bytes, at most {MAX_FRAME_BYTES} are allowed")
+
+
 def kind_of(frames: Frames) -> Kind:
     """The kind of a received message. Raises WireError on an empty, oversized or unknown one."""
     if len(frames) < 2:
         raise WireError(f"a message has {len(frames)} frames, at least 2 are needed")
-    largest_bytes = max(map(len, frames))
-    if largest_bytes > MAX_FRAME_BYTES:
-        raise WireError(f"a frame has {largest_bytes} bytes, at most {MAX_FRAME_BYTES} are allowed")
+    refuse_oversized(map(len, frames))
     first = bytes(buffer_of(frames[0]))
     try:
         return Kind(first)
@@ -233,7 +238,10 @@ class RequestCodec:
         self._decoder = MsgpackDecoder(EngineCoreRequest)
 
     def encode(self, request: EngineCoreRequest) -> list[Frame]:
-        return [Kind.ADD.value, *self._encoder.encode(request)]
+        """An ADD message. Raises WireError where a host would refuse it, and drop who sent it."""
+        frames = [Kind.ADD.value, *self._encoder.encode(request)]
+        refuse_oversized(memoryview(buffer_of(frame)).nbytes for frame in frames)
+        return frames
 
     def decode(self, frames: Frames) -> EngineCoreRequest:
         """The request in `frames[1:]`. Raises WireError."""

@@ -11,6 +11,7 @@ import time
 import pytest
 from prometheus_client import generate_latest
 
+from serve_app import wire
 from serve_app.engine_history import Wait
 from serve_app.errors import RETRY_AFTER_S, UnknownModelError
 from tests.serve_app.asgi_call import AsgiCall
@@ -164,6 +165,14 @@ async def test_a_request_that_no_engine_is_left_for_may_be_tried_again(fleet):
     assert call.headers["retry-after"] == str(RETRY_AFTER_S)
     assert call.json["error"]["type"] == "ServiceUnavailableError"
     assert "no engine of this model became available within 1 s" in call.json["error"]["message"]
+
+
+async def test_a_request_that_no_engine_can_be_sent_is_the_callers_fault(fleet, monkeypatch):
+    await fleet.start("demo")
+    monkeypatch.setattr(wire, "MAX_FRAME_BYTES", 100)
+    call = await fleet.chat(stream=False).finish()
+    assert call.status == 400
+    assert "more than an engine is sent in one piece" in call.json["error"]["message"]
 
 
 async def test_a_request_without_any_engine_may_be_tried_again(fleet):

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cluster.failover import FailReason
 from serve_app import link, wire, wire_security
 from serve_app.wire import WIRE_VERSION, Hello, Kind, pack
 from serve_app.wire_security import EngineAddress, KeyPair, KnownSwitches, WireKeys
@@ -270,6 +271,21 @@ def test_a_frame_that_is_too_large_is_counted_and_drops_its_sender_only(fleet, s
         assert "at most 10000 are allowed" in peer.farewell()
     until(lambda: fleet.row()["bad_messages_received"] == 1)
     goes_on(fleet, host)
+
+
+def test_a_request_that_is_too_large_is_failed_by_its_sender_and_nobody_else_is(
+    fleet, small_frames
+):
+    host = with_a_stream(fleet, "a")
+    fleet.front.add(request("large", prompt=tuple(range(small_frames))))
+    fleet.front.read_until_finished("large")
+    failure = fleet.switch.failure_of("external-large")
+    assert failure.reason is FailReason.TOO_LARGE
+    assert failure.is_callers
+    assert "over 536,870,912 bytes, once processed" in failure.message
+    assert [each.request_id[0] for each in host.core.added] == ["r"]
+    goes_on(fleet, host)
+    assert fleet.row()["bad_messages_received"] == 0
 
 
 def test_one_that_is_far_too_large_ends_its_sender_s_connection_unread(fleet, small_frames):
