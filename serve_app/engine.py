@@ -117,9 +117,7 @@ class Engine:
             os.environ[ENGINE_ERRORS_ENV] = str(errors)
             try:
                 config = engine_config(self._model)
-                self._kv_events = KvEvents(
-                    config.kv_events_config, config.cache_config.block_size
-                )
+                self._kv_events = KvEvents(config.kv_events_config, config.cache_config.block_size)
                 return config, CoreClient(config)
             except Exception as error:
                 raise EngineStartError(

@@ -378,7 +378,9 @@ class EngineHost:
     async def _send_cache(self, switch: bytes) -> None:
         if self._kv_events is not None:
             held = self._kv_events.snapshot()
-            await self._send(switch, pack(Kind.KV_ALL, KvAll(held.sequence, pack_blocks(held.blocks))))
+            await self._send(
+                switch, pack(Kind.KV_ALL, KvAll(held.sequence, pack_blocks(held.blocks)))
+            )
 
     async def _send(self, switch: bytes, frames: Frames) -> None:
         try:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import uuid
+from collections.abc import Iterable
 
 import msgspec
 import zmq
@@ -22,6 +23,7 @@ from vllm.config.kv_events import KVEventsConfig
 from vllm.distributed.kv_events import AllBlocksCleared, BlockRemoved, BlockStored, KVEventBatch
 
 from cluster.routing.kv_stream import KvChanges, KvPublisher, KvSnapshot
+from cluster.types import BlockHash
 
 logger = logging.getLogger("tokenfleet.engine")
 
@@ -57,7 +59,7 @@ class KvEvents:
         """Whether the engine publishes events at all."""
         return self._socket is not None
 
-    def cached_blocks(self, names: list[int]) -> int:
+    def cached_blocks(self, names: Iterable[BlockHash]) -> int:
         """How many of a prompt's blocks, from the first on, the cache holds."""
         return self._blocks.leading(names)
 

@@ -247,6 +247,8 @@ class Switch:
     def _on_ready(self, link: Link, ready: Ready) -> None:
         if ready.version != WIRE_VERSION:
             raise WireError(f"wire version {ready.version}, this switch speaks {WIRE_VERSION}")
+        if ready.block_tokens < 1:
+            raise WireError(f"KV blocks of {ready.block_tokens} tokens, at least 1 is needed")
         link.advance(EngineEvent.READY)
         link.ready, link.refusal = ready, None
         endpoint = link.address.endpoint

@@ -62,7 +62,7 @@ class Kind(Enum):
     LOAD = b"L"
     KV = b"K"
     KV_ALL = b"k"
-    KV_ASK = b"?"
+    KV_ASK = b"q"
     LEAVING = b"Z"
     BYE = b"B"
 

@@ -61,6 +61,8 @@ def ready(
         can_replay=can_replay,
         clock_s=clock_s,
         core_ready=b"",
+        block_tokens=16,
+        kv_total_tokens=0,
     )
 
 
@@ -86,6 +88,7 @@ class Recorder:
     added: list[tuple[ReplicaId, EngineCoreRequest]] = field(default_factory=list)
     aborted: list[tuple[ReplicaId, str]] = field(default_factory=list)
     asked: list[tuple[ReplicaId, Utility]] = field(default_factory=list)
+    caches_asked: list[ReplicaId] = field(default_factory=list)
     passed: list[EngineCoreOutput] = field(default_factory=list)
     answers: list[Result] = field(default_factory=list)
 
@@ -97,6 +100,9 @@ class Recorder:
 
     def ask(self, engine_id: ReplicaId, call: Utility) -> None:
         self.asked.append((engine_id, call))
+
+    def ask_cache(self, engine_id: ReplicaId) -> None:
+        self.caches_asked.append(engine_id)
 
     def outputs(self, outputs: EngineCoreOutputs) -> None:
         self.passed += outputs.outputs

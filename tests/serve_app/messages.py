@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from vllm.v1.outputs import LogprobsLists
 
+from cluster.types import BlockHash
 from serve_app.wire import (
     WIRE_VERSION,
     Abort,
@@ -15,6 +16,9 @@ from serve_app.wire import (
     Frames,
     Hello,
     Kind,
+    KvAll,
+    KvAsk,
+    KvBatch,
     Leaving,
     Load,
     OutputsCodec,
@@ -25,6 +29,7 @@ from serve_app.wire import (
     buffer_of,
     kind_of,
     pack,
+    pack_blocks,
     unpack,
 )
 from tests.serve_app.builders import output, request, step
@@ -42,18 +47,42 @@ reals = st.floats(allow_nan=False)
 BODIES = {
     Kind.HELLO: st.builds(Hello, counts, st.text()),
     Kind.READY: st.builds(
-        Ready, counts, st.text(), counts, st.text(), st.text(), st.booleans(), reals, st.binary()
+        Ready,
+        counts,
+        st.text(),
+        counts,
+        st.text(),
+        st.text(),
+        st.booleans(),
+        reals,
+        st.binary(),
+        counts,
+        counts,
     ),
     Kind.ABORT: st.builds(Abort, st.lists(st.text())),
     Kind.UTILITY: st.builds(Utility, counts, st.text(), st.lists(values, max_size=4)),
     Kind.RESULT: st.builds(Result, counts, st.none() | st.text(), values),
-    Kind.LOAD: st.builds(Load, counts, counts, reals, counts, counts),
+    Kind.LOAD: st.builds(
+        Load,
+        counts,
+        counts,
+        reals,
+        counts,
+        counts,
+        counts,
+        counts,
+        counts,
+        st.none() | st.tuples(reals, reals, reals),
+    ),
+    Kind.KV: st.builds(KvBatch, counts, st.binary(), st.binary(), st.booleans()),
+    Kind.KV_ALL: st.builds(KvAll, counts, st.binary()),
+    Kind.KV_ASK: st.just(KvAsk()),
     Kind.LEAVING: st.builds(Leaving, st.text()),
     Kind.BYE: st.builds(Bye, st.booleans(), st.text()),
 }
 STRUCTS = {Kind.HELLO: Hello, Kind.READY: Ready, Kind.ABORT: Abort, Kind.UTILITY: Utility,
            Kind.RESULT: Result, Kind.LOAD: Load, Kind.LEAVING: Leaving,
-           Kind.BYE: Bye}  # fmt: skip
+           Kind.KV: KvBatch, Kind.KV_ALL: KvAll, Kind.KV_ASK: KvAsk, Kind.BYE: Bye}  # fmt: skip
 
 
 def decode(frames):
@@ -82,9 +111,12 @@ VALID = [
     pack(Kind.HELLO, Hello(WIRE_VERSION, "switch")),
     pack(Kind.ABORT, Abort(["r", "other"])),
     pack(Kind.UTILITY, Utility(1, "add_lora", [["name", 7, "/path"]])),
-    pack(Kind.READY, Ready(1, "e", 2, "n", "f", True, 0.5, b"core")),
+    pack(Kind.READY, Ready(1, "e", 2, "n", "f", True, 0.5, b"core", 16, 4096)),
     pack(Kind.RESULT, Result(1, None, {"a": [1, 2.5, "x"]})),
-    pack(Kind.LOAD, Load(1, 2, 0.5, 3)),
+    pack(Kind.LOAD, Load(1, 2, 0.5, 3, received=4, step_cost=(0.01, 1e-5, 1e-4))),
+    pack(Kind.KV, KvBatch(7, pack_blocks([BlockHash(1), BlockHash(2)]), b"", False)),
+    pack(Kind.KV_ALL, KvAll(6, pack_blocks([BlockHash(2**64 - 1)]))),
+    pack(Kind.KV_ASK, KvAsk()),
     pack(Kind.LEAVING, Leaving("scaled down")),
     pack(Kind.BYE, Bye(True, "its core is dead")),
 ]

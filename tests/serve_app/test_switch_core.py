@@ -14,7 +14,8 @@ from vllm.v1.outputs import LogprobsLists
 
 from cluster.failover import FailoverLimits, FailReason, LossCause
 from cluster.lifecycle import FlightState
-from cluster.types import ReplicaId
+from cluster.types import ReplicaId, RouteRequest
+from serve_app import resume
 from serve_app.replay import FORCED_TOKENS_KEY
 from serve_app.wire import Result
 from tests.serve_app.builders import make_core, output, ready, request, step
@@ -39,13 +40,24 @@ def other(engine_id):
     return B if engine_id == A else A
 
 
+def outstanding_tokens(core, engine_id):
+    (seen,) = core.view.snapshots(resume.route_request(request("other"), 1), [engine_id])
+    return seen.outstanding_tokens
+
+
+def load(core, engine_id):
+    """Have an engine much to do already."""
+    other_request = RouteRequest(prompt_tokens=10_000, max_output_tokens=0)
+    core.view.sent(engine_id, "of another", other_request, 0)
+
+
 def test_an_answer_passes_under_the_request_s_own_id():
     core, recorder = make_core("a")
     engine = started(core, recorder, 10, 11)
     core.step(engine, step(output(recorder.last_added.request_id, 12, finish=FinishReason.STOP)), 1)
     assert recorder.tokens_of("r") == [10, 11, 12]
     assert core.flights == {}
-    assert core.engines[engine].outstanding_tokens == 0
+    assert outstanding_tokens(core, engine) == 0
 
 
 def test_a_lost_engine_s_stream_goes_on_elsewhere_with_its_tokens_in_the_prompt():
@@ -262,7 +274,7 @@ def test_a_request_that_waits_long_for_its_first_token_moves_once():
     assert len(recorder.added) == 2
     core.step(B, step(output(sent.request_id, 10, finish=FinishReason.STOP)), 51.0)
     assert recorder.tokens_of("r") == [10]
-    assert all(engine.outstanding_tokens == 0 for engine in core.engines.values())
+    assert all(outstanding_tokens(core, engine) == 0 for engine in core.engines)
 
 
 def test_a_request_that_has_begun_is_not_hedged():
@@ -276,7 +288,7 @@ def test_a_slow_request_stays_where_every_other_engine_has_more_to_do():
     core, recorder = make_core("a", limits=HEDGING)
     started(core, recorder)
     core.engine_joined(B, ready("b"), 1.0)
-    core.engines[B].outstanding_tokens += 10_000
+    load(core, B)
     core.tick(50.0)
     assert recorder.aborted == []
 
@@ -294,7 +306,7 @@ def test_a_leaving_engine_s_stream_moves_at_once_and_the_engine_is_told():
     engine, sent = recorder.added[-1]
     assert engine == other(left)
     assert sent.prompt_token_ids == [1, 2, 3, 10, 11]
-    assert core.engines[left].outstanding_tokens == 0
+    assert outstanding_tokens(core, left) == 0
     assert (core.counters.moved, core.counters.failed) == (1, 0)
 
 
@@ -375,7 +387,7 @@ def test_an_engine_that_stays_after_all_takes_what_waited():
 def test_a_stream_never_continues_on_other_weights():
     core, recorder = make_core("a")
     core.engine_joined(B, ready("b", fingerprint="new weights"), 0.0)
-    core.engines[B].outstanding_tokens += 10_000  # so that it starts on a
+    load(core, B)  # so that it starts on a
     lose(core, started(core, recorder, 10))
     assert set(core.held) == {"r"}
     core.engine_joined(C, ready("c"), 5.0)
@@ -392,7 +404,7 @@ def test_a_request_without_tokens_may_start_on_other_weights():
 def test_a_replay_where_no_engine_can_is_refused_at_once():
     core, recorder = make_core("a")
     core.engine_joined(B, ready("b", can_replay=False), 0.0)
-    core.engines[B].outstanding_tokens += 10_000
+    load(core, B)
     lose(core, started(core, recorder, 10, presence_penalty=1.0))
     assert core.failures["external-r"].reason is FailReason.NOT_RESUMABLE
 
@@ -404,7 +416,7 @@ def test_abort_reaches_the_engine_once_and_ends_the_flight():
     core.abort(["r"])
     assert recorder.aborted == [(engine, recorder.last_added.request_id)]
     assert core.flights == {}
-    assert core.engines[engine].outstanding_tokens == 0
+    assert outstanding_tokens(core, engine) == 0
 
 
 def test_engine_clocks_are_taken_to_the_switch_s():
@@ -545,8 +557,9 @@ class AnyInterleaving(RuleBasedStateMachine):
     @invariant()
     def load_is_the_sum_over_live_flights(self) -> None:
         for engine in self.core.engines.values():
-            loads = [flight.load_tokens for flight in engine.flights.values()]
-            assert engine.outstanding_tokens == sum(loads)
+            left = [resume.route_request(each.request, 1) for each in engine.flights.values()]
+            sizes = [each.prompt_tokens + each.max_output_tokens for each in left]
+            assert outstanding_tokens(self.core, engine.id) == sum(sizes)
             assert all(flight.engine_id == engine.id for flight in engine.flights.values())
 
     @invariant()
@@ -564,7 +577,7 @@ class AnyInterleaving(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.core.abort([f"r{index}" for index in range(1, self.requests + 1)])
         assert self.core.flights == {}
-        assert all(engine.outstanding_tokens == 0 for engine in self.core.engines.values())
+        assert all(outstanding_tokens(self.core, engine) == 0 for engine in self.core.engines)
 
 
 TestAnyInterleaving = AnyInterleaving.TestCase
