@@ -11,13 +11,13 @@ from cluster.routing import prefix_index
 from cluster.routing.prefix_index import SHARDS, PrefixIndex
 from cluster.types import BlockHash, ReplicaId
 
-REPLICAS = [ReplicaId(name) for name in "abcde"]
+REPLICAS = [ReplicaId(name) for name in "abc"]
 # Few blocks, several of which share a shard, so that events meet.
-BLOCKS = [BlockHash(number * 3 + SHARDS * (number % 2)) for number in range(8)]
+BLOCKS = [BlockHash(number * 3 + SHARDS * (number % 2)) for number in range(6)]
 
 some_replica = st.sampled_from(REPLICAS)
-some_blocks = st.lists(st.sampled_from(BLOCKS), max_size=8)
-some_ticket = st.sampled_from(["r1", "r2", "r3", "r4"])
+some_blocks = st.lists(st.sampled_from(BLOCKS), max_size=6)
+some_ticket = st.sampled_from(["r1", "r2", "r3"])
 
 
 def leading(blocks: list[BlockHash], held: set[BlockHash]) -> int:
@@ -76,13 +76,15 @@ class IndexAgainstDict(RuleBasedStateMachine):
         for _ in range(shards):
             self.index.sweep()
 
-    @rule(blocks=some_blocks)
-    def lookup(self, blocks):
+    @invariant()
+    def it_finds_what_the_dict_has_from_any_block_on(self):
         has = {replica: set(held) for replica, held in self.held.items()}
         for replica, expected in self.tickets.values():
             has[replica].update(expected)
-        depths = {replica: leading(blocks, held) for replica, held in has.items()}
-        assert self.index.lookup(blocks) == {r: depth for r, depth in depths.items() if depth}
+        for start in range(len(BLOCKS)):
+            blocks = BLOCKS[start:] + BLOCKS[:start] + [BlockHash(1)]
+            depths = {replica: leading(blocks, held) for replica, held in has.items()}
+            assert self.index.lookup(blocks) == {r: depth for r, depth in depths.items() if depth}
 
     @invariant()
     def it_holds_what_the_dict_holds(self):
@@ -92,6 +94,22 @@ class IndexAgainstDict(RuleBasedStateMachine):
 
 TestIndexAgainstDict = IndexAgainstDict.TestCase
 TestIndexAgainstDict.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+def test_what_is_expected_outlives_a_clear():
+    index = PrefixIndex()
+    index.store(REPLICAS[0], BLOCKS[:1])
+    index.expect("r1", REPLICAS[0], BLOCKS)
+    index.clear(REPLICAS[0])
+    assert index.lookup(BLOCKS) == {REPLICAS[0]: len(BLOCKS)}
+    index.settle("r1")
+    assert index.lookup(BLOCKS) == {}
+
+
+def test_a_replica_is_found_as_far_as_it_is_expected_to_hold_where_nothing_is_held():
+    index = PrefixIndex()
+    index.expect("r1", REPLICAS[0], BLOCKS[:2])
+    assert index.lookup(BLOCKS) == {REPLICAS[0]: 2}
 
 
 def swept(index: PrefixIndex) -> int:
