@@ -88,9 +88,7 @@ class PrefixAffinity:
             self._holders.popitem(last=False)
 
 
-def _most_outstanding_tokens(
-    request: RouteRequest, replicas: Sequence[ReplicaSnapshot]
-) -> float:
+def _most_outstanding_tokens(request: RouteRequest, replicas: Sequence[ReplicaSnapshot]) -> float:
     mean = sum(replica.outstanding_tokens for replica in replicas) / len(replicas)
     return LOAD_BOUND * mean + request.prompt_tokens + request.max_output_tokens
 
