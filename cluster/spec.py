@@ -51,7 +51,6 @@ __all__ = [
 ]
 
 SERVED_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"
-HEADER_NAME = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"  # a token, RFC 9110 5.6.2
 ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 
@@ -108,15 +107,9 @@ class RoutingSpec(_Spec):
         default="predicted_cost",
         description="How an engine is chosen. Default predicted_cost: the least added latency, by "
         "what each engine holds of the prompt and has to do. least_load: the fewest tokens of this "
-        "gateway; power_of_two: that, of two at random; session_affinity: one engine for a "
-        "session; prefix_affinity: where the prompt's start went before; round_robin, random.",
-    )
-    affinity_header: str = Field(
-        default="x-session-id",
-        pattern=HEADER_NAME,
-        description="HTTP header that names a client's session, in any case; `user` in the body "
-        "where a request lacks it. Only session_affinity reads it. Default x-session-id: what "
-        "clients and other routers call it.",
+        "gateway; power_of_two: that, of two at random; session_affinity: one engine for a session "
+        "(vLLM's session_id or X-Session-ID, else `user`); prefix_affinity: where the prompt's "
+        "start went before; round_robin, random.",
     )
     decision_log: str | None = Field(
         default=None,

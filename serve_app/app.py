@@ -111,7 +111,7 @@ def application(spec: ClusterSpec) -> Any:
 # replica whose arguments changed. How many replicas there are and where the ingress listens is
 # Serve's to know, a process's environment is in its actor's options.
 _NOT_READ_BY_ENGINES: dict[str, Any] = {
-    "models": {"__all__": {"replicas"}},
+    "models": {"__all__": {"replicas", "routing"}},
     "gateway": True,
     "ports": {"http", "host"},
 }

@@ -11,10 +11,10 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 import msgspec
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -27,7 +27,15 @@ class _NamesModel(msgspec.Struct):
     model: str | None = None
 
 
+class _NamesUser(msgspec.Struct):
+    user: str | None = None
+
+
 _decoder = msgspec.json.Decoder(_NamesModel)
+_user_decoder = msgspec.json.Decoder(_NamesUser)
+
+SESSION_ID_HEADER = "x-session-id"
+"""vLLM's: `vllm.entrypoints.generate.base.serving`."""
 
 
 class ClientGoneError(Exception):
@@ -136,6 +144,17 @@ async def named_model(scope: Scope, body: bytes) -> str | None:
     is_form = headers.get("content-type", "").lower().startswith("multipart/form-data")
     name = await _model_of_form(headers, body) if is_form else _model_of_json(body)
     return name or None  # to vLLM an empty name is none
+
+
+def name_session(scope: Scope, body: bytes) -> None:
+    """Where a request names no session, have its `user` be one: vLLM reads a header for it."""
+    headers = MutableHeaders(scope=scope)
+    if SESSION_ID_HEADER in headers:
+        return
+    with suppress(ValueError, RecursionError):
+        user = _user_decoder.decode(body).user
+        if user:
+            headers[SESSION_ID_HEADER] = quote(user)
 
 
 def _model_of_json(body: bytes) -> str | None:

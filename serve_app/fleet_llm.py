@@ -1,7 +1,11 @@
 """vLLM's AsyncLLM over a switch: the engine client of one model's API server.
 
-Adds one thing: when the switch had to end a request, the client is told why, in vLLM's own error
-types (500 for a lost engine, 503 where trying again helps) instead of "Internal server error".
+Adds two things. When the switch had to end a request, the client is told why, in vLLM's own error
+types (500 for a lost engine, 503 where trying again helps) instead of "Internal server error". And
+a request that is only to be explained ends here, where it is complete (`explaining`).
+
+`_add_request` is private to vLLM, and the one place where a request is an `EngineCoreRequest` and
+not yet registered; `tests/serve_app/test_explaining.py` fails when it changes.
 """
 
 from __future__ import annotations
@@ -21,8 +25,10 @@ from vllm.config import (
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.exceptions import GenerationError, RetryableRequestError
 from vllm.outputs import PoolingRequestOutput, RequestOutput
+from vllm.v1.engine import EngineCoreRequest
 from vllm.v1.engine.async_llm import AsyncLLM
 
+from serve_app.explaining import ExplainedError, question
 from serve_app.switch import Switch
 from serve_app.vllm_private import prometheus_logger
 
@@ -86,6 +92,14 @@ class FleetLLM(AsyncLLM):
             if getattr(output, "error", None) is not None:
                 self._raise_cause(request_id)
             yield output
+
+    async def _add_request(self, request: EngineCoreRequest, *rest: Any) -> None:
+        asked = question()
+        if asked is None:
+            await super()._add_request(request, *rest)
+            return
+        asked.answer = self._switch.explain(request)
+        raise ExplainedError
 
     def _raise_cause(self, request_id: str) -> None:
         """Raise what the switch knows of this failure; return where the engine itself failed it."""

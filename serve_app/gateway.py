@@ -27,6 +27,7 @@ from serve_app.dispatch import (
     BODYLESS_METHODS,
     ClientGoneError,
     UnreadableBodyError,
+    name_session,
     named_model,
     read_body,
     replayed,
@@ -38,6 +39,7 @@ from serve_app.errors import (
     ModelNeededError,
     UnknownModelError,
 )
+from serve_app.explaining import EXPLAIN_PATH, explain_by, path_asked
 from serve_app.kept_streams import KeptStreams
 from serve_app.logs import configure_logging
 from serve_app.metrics import metrics_text
@@ -91,6 +93,9 @@ class Shell:
         if (event_id := last_event_id(scope)) is not None:
             await self._resumable.resume(event_id, receive, send)
             return
+        if scope["type"] == "http" and scope["path"] == EXPLAIN_PATH:
+            await self._explain(scope, receive, send)
+            return
         app, receive = await self._pick(scope, receive)
         run = self._resumable.answer if asks_for_ids(scope) else run_app
         await run(app, scope, receive, _with_retry_after(send))
@@ -103,6 +108,11 @@ class Shell:
             return partial(self._one_model, path.removeprefix("/v1/models/"))
         return self._routes.get(path)
 
+    async def _explain(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await read_body(scope, receive, self._max_body_bytes)
+        app, receive = await self._pick(scope, replayed(body, receive))
+        await explain_by(run_app, app, path_asked(scope, body), scope, receive, send)
+
     async def _pick(self, scope: Scope, receive: Receive) -> tuple[ASGIApp, Receive]:
         """The app for a request, and a `receive` from which it can still be read."""
         body = b""
@@ -113,6 +123,8 @@ class Shell:
             model = self._model_for(scope, await named_model(scope, body))
         except UnreadableBodyError:  # every model's app refuses it alike
             model = self._first
+        if model.by_session:
+            name_session(scope, body)
         return await model.ready_app(), receive
 
     @property

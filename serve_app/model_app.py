@@ -21,9 +21,10 @@ from vllm.entrypoints.launchers.app import build_app
 from vllm.v1.executor import Executor
 
 from cluster.failover import FailoverLimits
-from cluster.routing.least_load import LeastOutstandingTokens
+from cluster.routing import policies
 from cluster.spec import ClusterSpec, ModelSpec
 from serve_app import engine_args, membership
+from serve_app.decision_writer import DecisionWriter
 from serve_app.deployments import Status
 from serve_app.engine_history import Wait
 from serve_app.errors import ModelFailedError, NoEngineError
@@ -54,7 +55,7 @@ class ModelApp:
         self.registry = CollectorRegistry()
         self.switch = Switch(
             name=model.name,
-            router=LeastOutstandingTokens(),
+            router=policies.router(model.routing.policy),
             limits=FailoverLimits(
                 max_attempts=limits.max_attempts,
                 poison_deaths=limits.poison_deaths,
@@ -66,6 +67,7 @@ class ModelApp:
             heartbeat=Heartbeat(limits.heartbeat_interval_s, limits.heartbeat_timeout_s),
             keys=keys,
             on_engines=self._engines_changed,
+            on_decision=DecisionWriter.of(model.routing),
         )
         self._model = model
         self._hold_timeout_s = limits.hold_timeout_s
@@ -142,6 +144,11 @@ class ModelApp:
         backing_off = _wait_rows(self.backing_off, time.time())
         row = {"name": self.name, "deployment": self.deployment, "backing_off": backing_off}
         return row | snapshot
+
+    @property
+    def by_session(self) -> bool:
+        """Whether requests of one session are to go to one engine."""
+        return self._model.routing.policy == "session_affinity"
 
     def serves(self, model: str) -> bool:
         """Whether `model` is this model or one of its LoRA adapters."""

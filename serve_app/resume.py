@@ -85,7 +85,6 @@ def route_request(
     request: EngineCoreRequest,
     block_tokens: int,
     emitted: Sequence[int] = (),
-    affinity_key: str | None = None,
 ) -> RouteRequest:
     """What a router sees of a request that has `emitted` so much: of what is left to do."""
     params = request.sampling_params
@@ -95,7 +94,7 @@ def route_request(
         prompt_tokens=prompt_tokens(request) + len(emitted),
         max_output_tokens=output_tokens,
         blocks=prompt_blocks(request, block_tokens, emitted),
-        affinity_key=affinity_key,
+        affinity_key=request.session_id,
     )
 
 

@@ -29,7 +29,7 @@ from serve_app.failures import Failure
 from serve_app.front_port import FrontAddresses, FrontPort
 from serve_app.link import Heartbeat, Link
 from serve_app.reactor import Reactor
-from serve_app.switch_core import SwitchCore
+from serve_app.switch_core import OnDecision, SwitchCore
 from serve_app.wire import (
     WIRE_VERSION,
     Abort,
@@ -68,7 +68,7 @@ class Switch:
     `keys` are what it shows to engines (`wire_security.WireKeys.own`).
 
     `on_engines` is called, from the switch's thread, with the number of engines that can take a
-    request, whenever it has changed.
+    request, whenever it has changed; `on_decision` with every routing decision.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class Switch:
         keys: KeyPair,
         rng: random.Random | None = None,
         on_engines: Callable[[int], None] | None = None,
+        on_decision: OnDecision | None = None,
     ) -> None:
         self.name = name
         self.addresses = FrontAddresses.fresh()
@@ -96,6 +97,7 @@ class Switch:
             max_flights=max_flights,
             ports=self,
             session=uuid.uuid4().hex[:6],
+            on_decision=on_decision,
         )
         self._first_ready: Future[Ready] = Future()
         self._requests, self._outputs = RequestCodec(), OutputsCodec()
@@ -133,6 +135,12 @@ class Switch:
     def snapshot(self) -> dict[str, Any]:
         """Engines and flights as `GET /fleet` shows them."""
         return self._reactor.call(self._snapshot)
+
+    def explain(self, request: EngineCoreRequest) -> dict[str, Any] | None:
+        """Where a request would go now and why, as `POST /fleet/explain` shows it; None where no
+        engine can take one."""
+        found = self._reactor.call(lambda: self._core.explain(request))
+        return None if found is None else found.as_json()
 
     def ready_engines(self) -> int:
         """How many engines can take a request now."""

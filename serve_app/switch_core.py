@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -31,9 +33,10 @@ from cluster.failover import (
 )
 from cluster.lifecycle import FlightEvent, FlightState
 from cluster.routing import Router
+from cluster.routing.explain import Explanation, explain, would_choose
 from cluster.routing.fleet_view import FleetView
 from cluster.routing.kv_stream import Accepted, KvChanges, KvSnapshot, KvSubscriber
-from cluster.types import ReplicaId, ReplicaSnapshot, Rng, RouteRequest
+from cluster.types import ReplicaId, ReplicaSnapshot, Rng, RouteDecision, RouteRequest
 from serve_app import resume
 from serve_app.failures import Failure, error_output
 from serve_app.flights import Flight, ReplayDivergedError
@@ -47,6 +50,10 @@ REMEMBERED_LOSSES = 100
 
 REMEMBERED_FAILURES = 4096
 """Failures kept for the API server to ask about; it asks at once, so this is far more than used."""
+
+
+OnDecision = Callable[[RouteRequest, Sequence[ReplicaSnapshot], RouteDecision], None]
+"""Told of every decision, and of what it was made on."""
 
 
 class Ports(Protocol):
@@ -92,6 +99,7 @@ class SwitchCore:
         max_flights: int,
         ports: Ports,
         session: str,
+        on_decision: OnDecision | None = None,
     ) -> None:
         self.engines: dict[ReplicaId, Engine] = {}
         self.view = FleetView()
@@ -103,6 +111,7 @@ class SwitchCore:
         self.utilities = UtilityCalls(ports.ask, ports.answer, limits.hold_timeout_s)
         self._router, self._rng, self._limits, self._ports = router, rng, limits, ports
         self._session, self._max_flights = session, max_flights
+        self._on_decision = on_decision
 
     # Requests, from the API server
 
@@ -362,8 +371,19 @@ class SwitchCore:
     def _choose(self, size: RouteRequest, able: list[Engine]) -> ReplicaSnapshot:
         """The engine that the router picks, as it was when it was picked."""
         seen = self.view.snapshots(size, [engine.id for engine in able])
-        picked = self._router.choose(size, seen, self._rng).replica_id
-        return next(snapshot for snapshot in seen if snapshot.id == picked)
+        decision = self._router.choose(size, seen, self._rng)
+        if self._on_decision is not None:
+            self._on_decision(size, seen, decision)
+        return next(snapshot for snapshot in seen if snapshot.id == decision.replica_id)
+
+    def explain(self, request: EngineCoreRequest) -> Explanation | None:
+        """Where the request would go now, and why; None where no engine is open."""
+        able = [engine for engine in self.engines.values() if not engine.leaving]
+        if not able:
+            return None
+        size = resume.route_request(request, able[0].ready.block_tokens)
+        seen = self.view.snapshots(size, [engine.id for engine in able])
+        return explain(size, seen, would_choose(self._router, size, seen, deepcopy(self._rng)))
 
     def _start(
         self, flight: Flight, picked: ReplicaSnapshot, size: RouteRequest, now_s: float

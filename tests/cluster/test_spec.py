@@ -81,10 +81,6 @@ WRONG = {
         {"models": [model(routing={"policy": "fastest"})]},
         {"models[0].routing.policy": "'fastest' is not one of 'predicted_cost', 'least_load', "},
     ),
-    "a header that is no header": (
-        {"models": [model(routing={"affinity_header": "x session"})]},
-        {"models[0].routing.affinity_header": "'x session' does not match"},
-    ),
     "more than every decision": (
         {"models": [model(routing={"decision_log_frac": 1.5})]},
         {"models[0].routing.decision_log_frac": "1.5 is above the maximum 1"},
