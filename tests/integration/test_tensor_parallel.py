@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from itertools import chain
 
 import psutil
 import pytest
@@ -40,7 +41,7 @@ def test_a_killed_worker_ends_its_engine_and_streams_go_on_with_the_next(
     answers = asyncio.run(_kill_amid(fleet, processes["Worker"][1]))
     for mine in answers:
         assert_same(mine.answer, played[TP2][mine.kind.name].answer)
-    assert not psutil.wait_procs(sum(processes.values(), []), GONE_WITHIN_S)[1]
+    assert not psutil.wait_procs([*chain(*processes.values())], GONE_WITHIN_S)[1]
 
 
 async def _kill_amid(fleet: Fleet, victim: psutil.Process) -> list[Played]:
