@@ -16,6 +16,13 @@ ENGINE: Mapping[str, Any] = {
     "max_model_len": 2048,  # tokens; the model has 4096 positions
     "block_size": 32,  # tokens; vLLM's CPU attention needs a multiple of 32
 }
+ONE_WORKER: Mapping[str, Any] = {
+    # The EngineCore runs the model itself, as it does on a GPU; on CPUs vLLM would start a worker
+    # process, to pin its threads: a third of the start, and of the memory.
+    "distributed_executor_backend": "vllm.v1.executor.uniproc_executor.UniProcExecutor",
+}
+"""Where the model is not split."""
+PARALLEL_SIZES = ("tensor_parallel_size", "pipeline_parallel_size")
 API: Mapping[str, Any] = {
     "enable_auto_tool_choice": True,
     "tool_call_parser": "hermes",  # the format the model was trained on
@@ -40,4 +47,7 @@ def with_demo_defaults(model: Any) -> Any:
         given = merged.get(key, {})
         if isinstance(given, Mapping):
             merged[key] = {**defaults, **given}
+    engine = merged["engine"]
+    if isinstance(engine, Mapping) and all(engine.get(key, 1) == 1 for key in PARALLEL_SIZES):
+        merged["engine"] = {**ONE_WORKER, **engine}
     return merged

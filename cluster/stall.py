@@ -1,4 +1,5 @@
-"""When an engine counts as stuck: requests run on it, and its next step does not come.
+"""When an engine counts as stuck: requests run on it, and its next step does not come; or it was
+asked something, and does not answer.
 
 How long a step takes differs by five orders of magnitude between engines (a decode step of a small
 model, a prefill of a large one on CPUs), so the limit is derived from the engine's own steps, over
@@ -16,6 +17,9 @@ LONGEST_STEPS = 20
 """How many of the longest recent steps the next one may take."""
 
 RECENT_STEPS = 512
+
+LONG_CALL_S = 600.0
+"""What an engine may take, before its limit begins, for a call that loads or saves weights."""
 
 
 class StepClock:
@@ -48,8 +52,12 @@ class StepClock:
         self._since_s = now_s if more else None
 
     def pause(self) -> None:
-        """No step is due: no work is left, or the engine is asked for something else first."""
+        """No step is due: no work is left, or the engine was told to stand still."""
         self._since_s = None
+
+    def busy(self, now_s: float) -> None:
+        """The engine was asked for something that may take long: no step is due before that."""
+        self._since_s = now_s + LONG_CALL_S
 
     def stalled_s(self, now_s: float) -> float | None:
         """How long the due step has not come, where that is too long."""

@@ -28,6 +28,7 @@ from serve_app.kv_events import KvEvents
 from serve_app.link import Heartbeat
 from serve_app.load_meter import LoadMeter
 from serve_app.prompt_blocks import prompt_blocks
+from serve_app.utilities import rule_of
 from serve_app.wire import (
     WIRE_VERSION,
     Abort,
@@ -112,7 +113,8 @@ class EngineHost:
         self._idle = asyncio.Event()  # nothing runs here
         self._idle.set()
         self._clock = clock
-        self._calls = 0  # utility calls the core is busy with
+        self._calls = 0  # utility calls the core has not answered
+        self._long_calls = 0  # of them, those that are not quick
         self._paused: set[str] = set()  # what an operator stopped the scheduler by
         self._meter = LoadMeter()
         self._kv_events = kv_events
@@ -239,21 +241,20 @@ class EngineHost:
     async def _abort(self, request_ids: list[str]) -> None:
         for request_id in request_ids:
             self._disown(request_id)
-        if not self._owners:
+        if not self._owners and not self._calls:
             self._clock.pause()
         await self._core.abort_requests_async(request_ids)
 
     async def _call(self, switch: bytes, call: Utility) -> None:
-        self._calls += 1
-        self._clock.pause()
+        is_long = not rule_of(call.method).is_quick
+        self._begin_call(is_long)
         try:
             value = await self._core.call_utility_async(call.method, *call.args)
             reply = pack(Kind.RESULT, Result(call.call_id, None, value))
             self._note_pause(call.method, value)
         except Exception as error:  # whatever it is, it is the answer
             reply = pack(Kind.RESULT, Result(call.call_id, str(error), None))
-        self._calls -= 1
-        self._expect_step()
+        self._end_call(is_long)
         await self._send(switch, reply)
 
     def _disown(self, request_id: str) -> None:
@@ -265,14 +266,29 @@ class EngineHost:
     # Stalls
 
     def _expect_step(self) -> None:
-        """A step is due where there is work, and nothing else that keeps the core from it."""
-        if self._owners and self._may_step:
+        """A step is due where there is work, and nothing else that keeps the core from it; the
+        answer to a call even where it was told to stand still."""
+        if self._calls or (self._owners and self._may_step):
             self._clock.work(time.monotonic())
 
     @property
     def _may_step(self) -> bool:
-        """The core is not busy with a call, and was not told to stand still."""
-        return not self._calls and not self._paused
+        """The core is not busy with a long call, and was not told to stand still."""
+        return not self._long_calls and not self._paused
+
+    def _begin_call(self, is_long: bool) -> None:
+        self._calls += 1
+        self._long_calls += is_long
+        if is_long and self._long_calls == 1:
+            self._clock.busy(time.monotonic())
+        self._expect_step()
+
+    def _end_call(self, is_long: bool) -> None:
+        self._calls -= 1
+        self._long_calls -= is_long
+        if not self._long_calls:
+            self._clock.pause()
+            self._expect_step()
 
     def _note_pause(self, method: str, answer: Any) -> None:
         if method in ("sleep", "pause_scheduler"):
@@ -288,7 +304,10 @@ class EngineHost:
             stalled_s = self._clock.stalled_s(time.monotonic())
             if stalled_s is not None:
                 running = len(self._owners)
-                await self._die(f"no step for {stalled_s:.1f} s with {running} requests running")
+                await self._die(
+                    f"no step for {stalled_s:.1f} s with {running} requests running, {self._calls} "
+                    "calls not answered"
+                )
                 return
 
     async def _forget(self, switch: bytes) -> None:
@@ -324,7 +343,7 @@ class EngineHost:
                 return
             await self._pass_step(outputs)
             if self._may_step:
-                self._clock.step(time.monotonic(), more=bool(self._owners))
+                self._clock.step(time.monotonic(), more=bool(self._owners or self._calls))
 
     async def _pass_step(self, outputs: EngineCoreOutputs) -> None:
         stats, outputs.scheduler_stats = outputs.scheduler_stats, None

@@ -42,9 +42,11 @@ def shared(values: Sequence[Any]) -> Any:
 class UtilityRule:
     """`journal` names the state a call sets: a later call with the same name replaces it in the
     journal, and one that `clears` it removes it. `{0}` stands for the call's first argument. Where
-    the answer False means "in part only", the call clears nothing and sets the state `partly`."""
+    the answer False means "in part only", the call clears nothing and sets the state `partly`. A
+    quick call only looks: an engine that does not answer it in the time of a step is stuck."""
 
     scope: Scope = Scope.ALL
+    is_quick: bool = False
     reduce: Reduce = first
     journal: str | None = None
     clears: tuple[str, ...] = ()
@@ -52,19 +54,19 @@ class UtilityRule:
 
 
 _RULES: dict[str, UtilityRule] = {
-    "get_supported_tasks": UtilityRule(Scope.ANY),
-    "get_weight_version": UtilityRule(Scope.ANY),
+    "get_supported_tasks": UtilityRule(Scope.ANY, is_quick=True),
+    "get_weight_version": UtilityRule(Scope.ANY, is_quick=True),
     "add_lora": UtilityRule(reduce=all, journal="lora {0}"),
     "pin_lora": UtilityRule(reduce=all, journal="pin {0}"),
     "remove_lora": UtilityRule(reduce=any, clears=("lora {0}", "pin {0}")),
-    "list_loras": UtilityRule(reduce=shared),
+    "list_loras": UtilityRule(is_quick=True, reduce=shared),
     "sleep": UtilityRule(journal="sleep", clears=("wake",)),
     # A full wake-up resumes the scheduler too, whoever paused it; one of some tags does not.
     "wake_up": UtilityRule(reduce=all, clears=("sleep", "pause", "wake"), partly="wake"),
-    "is_sleeping": UtilityRule(reduce=all),
+    "is_sleeping": UtilityRule(is_quick=True, reduce=all),
     "pause_scheduler": UtilityRule(journal="pause"),
     "resume_scheduler": UtilityRule(clears=("pause",)),
-    "is_scheduler_paused": UtilityRule(reduce=all),
+    "is_scheduler_paused": UtilityRule(is_quick=True, reduce=all),
     "reset_prefix_cache": UtilityRule(reduce=all),
     "set_weight_version": UtilityRule(journal="weight version"),
     "collective_rpc": UtilityRule(reduce=concatenated),

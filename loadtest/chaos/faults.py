@@ -65,6 +65,8 @@ class Faults:
         kind = VICTIM_PROCESS[action.fault]
         # A list of what belongs to the host costs a look at every process: not on the event loop.
         processes = await asyncio.to_thread(processes_of, view.ready[action.victim])
+        if action.fault is Fault.KILL_WORKER and not processes[kind]:
+            kind = "EngineCore"  # which then runs the model itself
         if not processes[kind]:
             raise MissedError(f"{action.victim} has no {kind}")
         victim = processes[kind][0]

@@ -22,7 +22,7 @@ class Fault(StrEnum):
     KILL_HOST = "kill-host"  # SIGKILL of an engine's host process
     TERMINATE_HOST = "terminate-host"  # SIGTERM, as a node that goes sends: it hands over and ends
     KILL_CORE = "kill-core"  # of its EngineCore
-    KILL_WORKER = "kill-worker"  # of a worker
+    KILL_WORKER = "kill-worker"  # of a worker; of the EngineCore where that runs the model itself
     STALL_CORE = "stall-core"  # SIGSTOP of its EngineCore, for good
     PAUSE_CORE = "pause-core"  # SIGSTOP of its EngineCore for less than a stall
     PAUSE_HOST = "pause-host"  # SIGSTOP of its host for longer than its heartbeat may take

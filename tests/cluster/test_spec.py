@@ -210,14 +210,21 @@ def test_logits_processors_of_the_user_pass_through() -> None:
 
 def test_the_demo_brings_its_own_settings() -> None:
     demo = parse({"models": [model(source="demo")]}).models[0]
-    assert (demo.engine, demo.api) == (demo_defaults.ENGINE, demo_defaults.API)
+    assert demo.engine == {**demo_defaults.ENGINE, **demo_defaults.ONE_WORKER}
+    assert demo.api == demo_defaults.API
     assert demo.env == demo_defaults.ENV
 
 
 def test_explicit_settings_win_over_the_demos() -> None:
     given_engine = {"max_model_len": 4096, "seed": 7}
     demo = parse({"models": [model(source="demo", engine=given_engine)]}).models[0]
-    assert demo.engine == {**demo_defaults.ENGINE, **given_engine}
+    assert demo.engine == {**demo_defaults.ENGINE, **demo_defaults.ONE_WORKER, **given_engine}
+
+
+@pytest.mark.parametrize("key", demo_defaults.PARALLEL_SIZES)
+def test_a_demo_that_is_split_gets_the_workers_vllm_gives_it(key: str) -> None:
+    demo = parse({"models": [model(source="demo", engine={key: 2})]}).models[0]
+    assert demo.engine == {**demo_defaults.ENGINE, key: 2}
 
 
 def test_wrong_types_are_reported_for_the_demo_too() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.stall import FLOOR_S, LONGEST_STEPS, RECENT_STEPS, StepClock
+from cluster.stall import FLOOR_S, LONG_CALL_S, LONGEST_STEPS, RECENT_STEPS, StepClock
 
 
 def test_an_engine_without_work_never_stalls() -> None:
@@ -25,6 +25,15 @@ def test_a_step_that_is_due_too_long_is_a_stall() -> None:
     clock.step(12.6, more=True)
     assert clock.stalled_s(14.6) is None
     assert clock.stalled_s(15.0) == pytest.approx(2.4)
+
+
+def test_a_long_call_puts_a_stall_off_and_no_further_work_brings_it_back() -> None:
+    clock = StepClock(limit_s=2.0)
+    clock.work(0.0)
+    clock.busy(1.0)
+    clock.work(5.0)
+    assert clock.stalled_s(1.0 + LONG_CALL_S + 2.0) is None
+    assert clock.stalled_s(1.0 + LONG_CALL_S + 2.5) == 2.5
 
 
 def test_the_limit_follows_the_longest_of_the_recent_steps() -> None:

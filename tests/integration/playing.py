@@ -84,17 +84,21 @@ async def play_all(fleet: Fleet, kinds: Iterable[Kind], model: str = "demo") -> 
 
 
 async def start_all(
-    fleet: Fleet, client: AsyncOpenAI, group: asyncio.TaskGroup, played: list[Played]
+    fleet: Fleet,
+    client: AsyncOpenAI,
+    group: asyncio.TaskGroup,
+    played: list[Played],
+    model: str = "demo",
 ) -> list[asyncio.Task[None]]:
     """Start all, and wait until every one is with an engine and every stream flows.
 
     The engines stand still until they have them all: none is over before the last has begun.
     """
-    flights = fleet.flights()["active"] + sum(each.kind.flights for each in played)
-    cores = await asyncio.to_thread(cores_of, fleet)
+    flights = fleet.flights(model)["active"] + sum(each.kind.flights for each in played)
+    cores = await asyncio.to_thread(cores_of, fleet, model)
     async with frozen(*cores):
-        tasks = [group.create_task(each.play(client)) for each in played]
-        await asyncio.to_thread(fleet.wait_for_active, flights)
+        tasks = [group.create_task(each.play(client, model)) for each in played]
+        await asyncio.to_thread(fleet.wait_for_active, flights, model)
         await all_flow(played, cores)
     return tasks
 
@@ -127,9 +131,9 @@ async def _all_read(played: list[Played]) -> None:
         before, now = now, sum(len(each.parts) for each in played)
 
 
-def cores_of(fleet: Fleet) -> list[int]:
-    """The pids of the cores of all engines of `demo`."""
-    return [core_of(row) for row in fleet.engines()]
+def cores_of(fleet: Fleet, model: str = "demo") -> list[int]:
+    """The pids of the cores of all engines of a model."""
+    return [core_of(row) for row in fleet.engines(model)]
 
 
 def core_of(engine: dict[str, Any]) -> int:

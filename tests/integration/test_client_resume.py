@@ -17,7 +17,8 @@ RESUMABLE = {"x-tokenfleet-resumable": "true"}
 GENEROUS_S = 10.0
 EVENT = re.compile(rb"id: (\S+)\n(data: .*\n\n)")
 COMPLETION = ("/v1/completions", {"model": "demo", "stream": True, **PLAIN.body})
-ENDLESS = ("/v1/completions", {**COMPLETION[1], "max_tokens": 3500})
+LASTING = ("/v1/completions", {**COMPLETION[1], "max_tokens": 1500})
+ENDLESS = ("/v1/completions", {**COMPLETION[1], "max_tokens": 3500})  # outlasts the window
 REQUESTS = {
     "completion": COMPLETION,
     "chat": (
@@ -87,7 +88,7 @@ def test_a_stream_that_is_cut_again_and_again_is_the_undisturbed_one(
 
 
 def test_the_latest_connection_takes_over(two_engines: Fleet) -> None:
-    path, body = ENDLESS
+    path, body = LASTING
     call = two_engines.http.stream("POST", path, json=body, headers=RESUMABLE)
     with call as response:
         received = response.iter_raw()
@@ -101,7 +102,7 @@ def test_the_latest_connection_takes_over(two_engines: Fleet) -> None:
 
 
 def test_its_engine_may_die_while_the_client_is_away(two_engines: Fleet) -> None:
-    path, body = ENDLESS
+    path, body = LASTING
     expected = undisturbed(two_engines, path, body)
     client = Client(two_engines, path, body)
     client.read(5000)

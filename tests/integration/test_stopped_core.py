@@ -36,4 +36,4 @@ async def _stall_amid(fleet: Fleet) -> tuple[list[Played], list[psutil.Process]]
     async with fleet.client() as client, asyncio.TaskGroup() as group, without(fleet, other):
         await start_all(fleet, client, group, played)
         os.kill(processes["EngineCore"][0].pid, signal.SIGSTOP)
-    return played, [*processes["host"], *processes["EngineCore"], *processes["Worker"]]
+    return played, [*processes["host"], *processes["EngineCore"]]

@@ -42,9 +42,13 @@ class Front:
     def abort(self, *request_ids: str) -> None:
         self._send(EngineCoreRequestType.ABORT, list(request_ids))
 
+    def ask(self, call_id: int, method: str, *args: Any) -> None:
+        """A utility call whose answer is not waited for."""
+        self._send(EngineCoreRequestType.UTILITY, (0, call_id, method, args))
+
     def call(self, call_id: int, method: str, *args: Any) -> Any:
         """A utility call; returns its `UtilityOutput`."""
-        self._send(EngineCoreRequestType.UTILITY, (0, call_id, method, args))
+        self.ask(call_id, method, *args)
         deadline_s = time.monotonic() + DEADLINE_S
         while (outputs := self._receive()).utility_output is None:
             assert time.monotonic() < deadline_s, f"{method} was not answered"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 
@@ -192,6 +193,49 @@ def test_an_engine_that_was_told_to_stand_still_is_not_stuck_until_it_may_go_on(
     assert host.host.failure is None
     fleet.front.call(2, go)
     until(lambda: host.host.failure)
+
+
+def stuck_in_calls(fleet, name: str) -> HostThread:
+    """An engine whose core answers no call."""
+
+    async def never(method, *args):
+        await asyncio.Event().wait()
+
+    fleet.start(name, steps_allowed=0, stall_timeout_s=0.3)
+    host = fleet.hosts[name]
+    host.core.call_utility_async = never
+    return host
+
+
+def test_an_engine_that_does_not_answer_a_quick_call_is_stuck_and_another_answers(fleet):
+    stuck = stuck_in_calls(fleet, "a")
+    fleet.start("b")
+    until(lambda: fleet.switch.ready_engines() == 2)
+    fleet.attach()
+    answer = fleet.front.call(1, "get_supported_tasks")  # the first engine by name is asked
+    assert answer.failure_message is None
+    assert "0 requests running, 1 calls not answered" in stuck.host.failure
+
+
+def test_a_quick_call_does_not_hide_that_no_step_comes(fleet):
+    stuck = stuck_in_calls(fleet, "a")
+    fleet.attach()
+    fleet.front.add(request("r", max_tokens=20))
+    until(lambda: stuck.core.added)
+    fleet.front.ask(1, "get_supported_tasks")
+    fleet.start("b")
+    fleet.front.read_until_finished("r")
+    assert "1 requests running" in stuck.host.failure
+
+
+def test_a_long_call_is_no_stall(fleet):
+    busy = stuck_in_calls(fleet, "a")
+    fleet.attach()
+    fleet.front.ask(1, "add_lora", ["name", 1, "/path"])
+    fleet.front.add(request("r"))
+    until(lambda: busy.core.added)
+    time.sleep(1.0)  # three limits
+    assert busy.host.failure is None
 
 
 def test_an_abort_ends_the_request_at_the_engine(fleet):

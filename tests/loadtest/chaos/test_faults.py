@@ -73,6 +73,15 @@ def test_a_kill_takes_that_process_only(host: psutil.Process, fault: Fault, kind
     assert all(is_alive(each) for (each,) in processes.values())
 
 
+def test_a_core_without_workers_is_the_worker(host: psutil.Process) -> None:
+    processes = processes_of(host.pid)
+    (worker,) = processes["Worker"]
+    worker.kill()
+    until(lambda: not is_alive(worker), what="the worker is gone")
+    what, _ = do(Fault.KILL_WORKER, host.pid)
+    assert what == f"EngineCore {processes['EngineCore'][0].pid} of engine e"
+
+
 def test_a_stalled_core_stays_stopped(host: psutil.Process) -> None:
     _, faults = do(Fault.STALL_CORE, host.pid)
     (core,) = processes_of(host.pid)["EngineCore"]
