@@ -105,9 +105,10 @@ class _Offers:
         _, self._without_cache_s = added.predict(np.full_like(self._costs_s, self._prompt_tokens))
         no_credit = np.asarray(shares) > LOAD_BOUND
         self._deciding_s = np.where(no_credit, self._without_cache_s, self._costs_s)
-        best = int(self._deciding_s.argmin())
-        self._slack_s = added.of_one_more(best) * max(TIE_FRAC, added.others_frac)
-        self._near = self._deciding_s <= self._deciding_s[best] + self._slack_s
+        least_s = self._deciding_s.min()
+        one_more_s = added.of_one_more()[self._deciding_s == least_s].min()
+        self._slack_s = float(one_more_s) * max(TIE_FRAC, added.others_frac)
+        self._near = self._deciding_s <= least_s + self._slack_s
 
     def near(self) -> list[int]:
         """Those whose cost counts as the least."""
