@@ -80,7 +80,7 @@ class PrefixAffinity:
         present = frozenset(replica.id for replica in replicas)
         for block in reversed(blocks):  # the first is used last: without it the others are no use
             holders = self._holders.get(block, frozenset()) | {to}
-            if len(holders) > len(present):  # some have left
+            if len(holders) > 2 * len(present):  # many have left for good
                 holders &= present
             self._holders[block] = holders
             self._holders.move_to_end(block)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import permutations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.routing.power_of_two import PowerOfTwo
@@ -13,6 +13,7 @@ from tests.cluster.builders import Draw, replica, route_request
 from tests.cluster.routing_cases import distribution
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=5))
 def test_the_chances_are_those_over_all_ordered_pairs(tokens):
     """The oracle: count the pairs."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,7 +30,8 @@ def send(
 
 
 def only(name: str) -> list[ReplicaSnapshot]:
-    return [replica(name)]
+    """Candidates of which that one is picked, whatever it and others hold."""
+    return [replica(name), replica("x", 9999), replica("y", 9999)]
 
 
 @pytest.fixture
@@ -129,9 +132,5 @@ def test_it_picks_as_one_that_remembers_every_prompt(sent, blocks, tokens):
     holders = [r for r in replicas if longest and matched(r.id) == longest]
     able = [r for r in holders if r.outstanding_tokens <= most] or replicas
     least = min(r.outstanding_tokens for r in able)
-    picked = {send(router_copy(router), blocks, replicas, draw).replica_id for draw in range(6)}
+    picked = {send(copy.deepcopy(router), blocks, replicas, draw).replica_id for draw in range(6)}
     assert picked == {r.id for r in able if r.outstanding_tokens == least}
-
-
-def router_copy(router: PrefixAffinity) -> PrefixAffinity:
-    return router.__deepcopy__({})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.routing.round_robin import RoundRobin
@@ -46,6 +46,7 @@ def test_the_turns_of_the_others_do_not_shift_when_one_leaves():
     assert picks(router, rest, 3) == list(rest)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sets(st.sampled_from("abcdef"), min_size=1), max_size=6), st.integers(1, 4))
 def test_whatever_came_before_everyone_has_one_turn_a_round(sets, rounds):
     router = RoundRobin()

@@ -55,6 +55,7 @@ def test_a_full_replica_is_passed_over_for_the_next_of_the_session():
     assert spilled.replica_id == second.replica_id
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=6), st.sampled_from(KEYS))
 def test_none_gets_more_than_its_bounded_share(inflight, key):
     replicas = [replica(f"r{index}", inflight_requests=n) for index, n in enumerate(inflight)]
@@ -68,6 +69,7 @@ def test_without_a_session_the_least_loaded_is_picked():
     assert (decision.replica_id, decision.reason) == ("b", RouteReason.LEAST_LOADED)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_a_key_and_its_hash_go_to_the_same(key):
     replicas = [replica(name) for name in "abcdefgh"]

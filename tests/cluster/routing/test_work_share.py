@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.routing.work_share import MEMORY_REQUESTS, WorkShare
@@ -49,6 +49,7 @@ def test_shares_outlast_the_growth_of_the_unit():
     assert work.shares([A, B]) == pytest.approx([1.5, 0.5], rel=0.02)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([A, B, C]), st.floats(0.01, 100)), max_size=20))
 def test_shares_add_up_to_the_number_of_replicas(given_work):
     work = WorkShare()
