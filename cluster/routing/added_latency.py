@@ -104,9 +104,9 @@ class AddedLatency:
         self._output_s = self._output_tokens * (base_s + self._decode_s * (2.0 * beside + 1.0))
 
         self._growing = self._output_tokens + decoding * typical_output_tokens / 2.0
-        known_total = np.where(total > 0.0, total, np.inf)  # where unknown, there is always room
-        self._short = queued_tokens + self._growing - (1.0 - use_frac) * known_total
-        self._kv_wait_token_s = typical_output_tokens * step_s / known_total
+        short = queued_tokens + self._growing - (1.0 - use_frac) * total
+        self._short = np.where(total > 0.0, short, -np.inf)  # where unknown, there is always room
+        self._kv_wait_token_s = typical_output_tokens * step_s / np.maximum(total, 1.0)
 
     def predict(self, uncached_tokens: Floats) -> tuple[Floats, Floats]:
         """TTFT and cost, with so many tokens of the prompt to compute."""
