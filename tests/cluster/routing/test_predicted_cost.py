@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -108,10 +109,9 @@ def test_without_any_step_cost_it_is_least_load(request, replicas, draw):
 @given(requests, fleets())
 def test_it_picks_from_the_least_costs_by_brute_force(request, replicas):
     """The oracle: price each, sort, take all within the slack, then those with fewest tokens."""
-    known_costs = [each.step_cost for each in replicas if each.step_cost]
-    if len(known_costs) < len(replicas):
-        return  # the formula's test has these
-    added = AddedLatency(request, replicas, known_costs, float(request.max_output_tokens))
+    replicas = [replace(each, step_cost=each.step_cost or GPU) for each in replicas]
+    step_costs = [each.step_cost for each in replicas]
+    added = AddedLatency(request, replicas, step_costs, float(request.max_output_tokens))
     _, costs_s = added.predict(added.uncached_tokens)
     ranked = sorted(zip(costs_s, added.of_one_more(), replicas, strict=True), key=lambda o: o[:2])
     requests_ = sum(
