@@ -25,7 +25,7 @@ outputs of T tokens, `passed` = Q / CHUNK_TOKENS / T of them do:
 delayed: those beside it, but no fewer than the replica's share, by the speed of its prefill, of all
 requests on all replicas: one that has fewer now is about to get more, and they wait for this prompt
 too. (Without this, long prompts all go to where few decode, and wait there for each other: near
-saturation the 99th percentile of the TTFT was twice that of least load.)
+saturation, the 99th percentile of the TTFT was above that of least load in simulation.)
 
 KV: `short` tokens are missing once the queue, this request, and half an output for each request
 that decodes (`growing`, the last two's outputs) are added to what is in use. Until they are free it
@@ -35,6 +35,8 @@ is left, vLLM preempts, and as many tokens are computed again:
     kv_wait  = short / kv_total_tokens * T * step
     again    = min(short, growing), in `ttft` too
 
+Sums over replicas are exact ones (`fsum`), so that their order changes no cost.
+
 Everything is an expectation, in seconds that someone waits, so that nothing has to be weighed
 against anything, and a slow engine is dear by its own step cost.
 """
@@ -43,6 +45,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
+from math import fsum
 from operator import attrgetter
 
 import numpy as np
@@ -101,9 +104,9 @@ class AddedLatency:
         self._output_s = self._output_tokens * (base_s + self._decode_s * (2.0 * beside + 1.0))
 
         self._growing = self._output_tokens + decoding * typical_output_tokens / 2.0
-        known_total = np.where(total > 0.0, total, np.inf)  # where unknown, there is always room
-        self._short = queued_tokens + self._growing - (1.0 - use_frac) * known_total
-        self._kv_wait_token_s = typical_output_tokens * step_s / known_total
+        short = queued_tokens + self._growing - (1.0 - use_frac) * total
+        self._short = np.where(total > 0.0, short, -np.inf)  # where unknown, there is always room
+        self._kv_wait_token_s = typical_output_tokens * step_s / np.maximum(total, 1.0)
 
     def predict(self, uncached_tokens: Floats) -> tuple[Floats, Floats]:
         """TTFT and cost, with so many tokens of the prompt to compute."""
@@ -118,10 +121,11 @@ class AddedLatency:
         others_s = self._delayed * (uncached_tokens * self.token_s + again_s)
         return ttft_s, ttft_s + self._output_s + others_s
 
-    def of_one_more(self, index: int) -> float:
-        """What a request like this one on that replica, ahead of it, would add to its cost."""
-        prefill_s = self.uncached_tokens[index] * (self._token_ttft_s[index] + self.token_s[index])
-        return float(prefill_s + 2.0 * self._output_tokens * self._decode_s[index])
+    def of_one_more(self) -> Floats:
+        """What a request like this one, ahead of it, would add to its cost on each replica."""
+        prefill_s: Floats = self.uncached_tokens * (self._token_ttft_s + self.token_s)
+        decode_s: Floats = 2.0 * self._output_tokens * self._decode_s
+        return prefill_s + decode_s
 
 
 def known_step_cost(replicas: Sequence[ReplicaSnapshot]) -> StepCost | None:
@@ -129,7 +133,9 @@ def known_step_cost(replicas: Sequence[ReplicaSnapshot]) -> StepCost | None:
     known = [replica.step_cost for replica in replicas if replica.step_cost is not None]
     if not known:
         return None
-    base_s, prefill_token_s, decode_request_s = _columns(_COSTS, known).mean(axis=1).tolist()
+    base_s, prefill_token_s, decode_request_s = (
+        fsum(column) / len(known) for column in _columns(_COSTS, known)
+    )
     return StepCost(
         base_s=base_s, prefill_token_s=prefill_token_s, decode_request_s=decode_request_s
     )
@@ -149,4 +155,4 @@ def _others_frac(own_requests: float, requests: float) -> float:
 def _fair_requests(requests: float, token_s: Floats) -> Floats:
     """Each replica's share of all requests, by the speed of its prefill."""
     speed = 1.0 / np.maximum(token_s, LEAST_TOKEN_S)
-    return speed * (requests / float(speed.sum()))
+    return speed * (requests / fsum(speed))

@@ -105,9 +105,10 @@ class _Offers:
         _, self._without_cache_s = added.predict(np.full_like(self._costs_s, self._prompt_tokens))
         no_credit = np.asarray(shares) > LOAD_BOUND
         self._deciding_s = np.where(no_credit, self._without_cache_s, self._costs_s)
-        best = int(self._deciding_s.argmin())
-        self._slack_s = added.of_one_more(best) * max(TIE_FRAC, added.others_frac)
-        self._near = self._deciding_s <= self._deciding_s[best] + self._slack_s
+        least_s = self._deciding_s.min()
+        one_more_s = added.of_one_more()[self._deciding_s == least_s].min()
+        self._slack_s = float(one_more_s) * max(TIE_FRAC, added.others_frac)
+        self._near = self._deciding_s <= least_s + self._slack_s
 
     def near(self) -> list[int]:
         """Those whose cost counts as the least."""
@@ -119,11 +120,16 @@ class _Offers:
             return RouteReason.ONLY
         if self._costs_s[picked] > self._costs_s.min() + self._slack_s:
             return RouteReason.SPILLED
-        held = self._uncached_tokens[picked] < self._prompt_tokens
-        without_s = self._without_cache_s
-        if held and without_s[picked] > without_s.min() + self._slack_s:
+        if self._cache_decided(picked):
             return RouteReason.CACHED
         return RouteReason.TIE if self._near.sum() > 1 else RouteReason.LEAST_COST
+
+    def _cache_decided(self, picked: int) -> bool:
+        """Whether a replica that is left out would be as good if none held anything."""
+        if self._uncached_tokens[picked] == self._prompt_tokens:
+            return False
+        others_s = self._without_cache_s[~self._near]
+        return bool((others_s <= self._without_cache_s[picked] + self._slack_s).any())
 
     def costs(self, replicas: Sequence[ReplicaSnapshot]) -> tuple[ReplicaCost, ...]:
         ttfts_s, costs_s = self._ttfts_s.tolist(), self._costs_s.tolist()
