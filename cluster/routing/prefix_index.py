@@ -9,9 +9,9 @@ out in small pieces by the calls that follow; a bit is given to another replica 
 has it. That is why the blocks lie in shards: each is listed, and grows, by itself, so that no call
 ever waits for the whole table (a Python dict of 700,000 entries took 33 ms to grow).
 
-Memory, by tracemalloc in CPython 3.11: 65 to 88 bytes a block, by how full its shard is, and 12 that
-the allocator adds: at most 100 MB a million. More holders of a block cost nothing more where many
-blocks have the same ones. A block expected somewhere costs about 130 bytes until it is settled.
+Memory, by tracemalloc in CPython 3.11: 65 to 88 bytes a block, by how full its shard is, and 12
+that the allocator adds: at most 100 MB a million. More holders of a block cost nothing more where
+many blocks have the same ones. One expected somewhere costs about 130 bytes until it is settled.
 """
 
 from __future__ import annotations
