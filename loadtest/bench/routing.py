@@ -3,7 +3,11 @@
 Fills a gateway's index with the blocks of conversations: all share a system prompt, which every
 engine holds; each continues one of 150 groups' prefixes, which a few engines hold; the rest of it
 one engine holds. Then decides for prompts that go on with one of the conversations, begin a new one
-in a group, or share the system prompt alone, a third each, while reports and requests come and go.
+in a group, or share the system prompt alone, a third each, while requests come and go.
+
+`--reporting-frac` of the engines report between two decisions, so that their snapshots are made
+anew: 0.2 where 100 engines report 20 times a second each, and 100 requests a second come; 1 is the
+worst there can be.
 
 Times are CPU times of this thread, so that what else the machine runs does not count, without
 garbage collection. Bytes are what Python allocated for the index (tracemalloc).
@@ -121,13 +125,17 @@ def report(rng: random.Random, received: int) -> LoadReport:
 
 
 def decide(
-    view: FleetView, policy: Router, replicas: list[ReplicaId], prompts: Iterator[list[int]]
+    view: FleetView,
+    policy: Router,
+    replicas: list[ReplicaId],
+    prompts: Iterator[list[int]],
+    reports: int,
 ) -> Iterator[list[float]]:
     """One decision for each prompt: the CPU seconds of each of `STEPS`."""
     rng = random.Random(0)
     now_s: Callable[[], float] = time.thread_time
     for number, tokens in enumerate(prompts):
-        for replica in replicas:  # as each reports at each step, all are new at each decision
+        for replica in rng.sample(replicas, reports):
             view.reported(replica, report(rng, received=number))
         started_s = now_s()
         blocks = block_hashes(tokens, BLOCK_TOKENS)
@@ -160,8 +168,9 @@ def measure(args: argparse.Namespace, engines: int) -> tuple[list[str], list[lis
     pairs = len(view.index)
     rng = random.Random(args.seed + 1)
     asked = (prompts.asked(rng, conversations) for _ in range(args.decisions))
+    reports = round(args.reporting_frac * engines)
     gc.disable()
-    spent_s = np.array(list(decide(view, router(args.policy), replicas, asked)))
+    spent_s = np.array(list(decide(view, router(args.policy), replicas, asked, reports)))
     gc.enable()
     index = [str(engines), f"{pairs:,}", f"{held_bytes / pairs:.0f}", f"{leave_ms(view):.2f}"]
     return index, [
@@ -193,6 +202,7 @@ def main() -> None:
     p.add_argument("--blocks", type=int, default=1_000_000, help="indexed (engine, block) pairs")
     p.add_argument("--prompt-tokens", type=int, default=8192, metavar="N")
     p.add_argument("--decisions", type=int, default=2000, help="for each number of engines")
+    p.add_argument("--reporting-frac", type=float, default=0.2, help="of engines, each decision")
     p.add_argument("--seed", type=int, default=0)
     args = p.parse_args()
     if args.prompt_tokens < LEAST_PROMPT_TOKENS:
