@@ -201,7 +201,8 @@ class EngineHost:
             raise WireError(f"{kind.name} is not for an engine host")
 
     async def _add(self, switch: bytes, request: EngineCoreRequest) -> None:
-        self._switches[switch] += 1
+        if request.request_id not in self._owners:  # else the next piece of a streamed input
+            self._switches[switch] += 1
         self._owners[request.request_id] = switch
         self._idle.clear()
         self._expect_step()

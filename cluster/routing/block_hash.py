@@ -24,8 +24,7 @@ def block_hash(before: BlockHash, tokens: Sequence[int], extra: Iterable[str] = 
 
     `extra`: what else tells it from blocks of the same tokens, in vLLM's order.
     """
-    content = array("q", tokens).tobytes() + "\0".join(extra).encode()
-    return BlockHash(xxh3_64_intdigest(content, seed=before))
+    return _named(before, array("q", tokens).tobytes(), extra)
 
 
 def block_hashes(
@@ -35,10 +34,16 @@ def block_hashes(
 
     `extras` has one entry for each full block, or none at all.
     """
-    names = []
-    name = ROOT
+    data, block_bytes = array("q", tokens).tobytes(), 8 * block_tokens
+    names, name = [], ROOT
     for index in range(len(tokens) // block_tokens):
-        block = tokens[index * block_tokens : (index + 1) * block_tokens]
-        name = block_hash(name, block, extras[index] if extras else ())
+        content = data[index * block_bytes : (index + 1) * block_bytes]
+        name = _named(name, content, extras[index] if extras else ())
         names.append(name)
     return names
+
+
+def _named(before: BlockHash, content: bytes, extra: Iterable[str]) -> BlockHash:
+    if extra:
+        content += "\0".join(extra).encode()
+    return BlockHash(xxh3_64_intdigest(content, seed=before))

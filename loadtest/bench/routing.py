@@ -29,7 +29,7 @@ import numpy as np
 from cluster.routing import Router
 from cluster.routing.block_hash import block_hash, block_hashes
 from cluster.routing.fleet_view import FleetView
-from cluster.routing.least_load import LeastOutstandingTokens
+from cluster.routing.policies import router
 from cluster.types import BlockHash, LoadReport, ReplicaId, RouteRequest, StepCost
 from loadtest.bench import machine
 from loadtest.bench.options import numbers
@@ -43,11 +43,6 @@ NEW_TOKENS = 256  # of the next turn
 LEAST_PROMPT_TOKENS = SYSTEM_TOKENS + GROUP_TOKENS + NEW_TOKENS
 KV_TOTAL_TOKENS = 1_020_000
 STEPS = ("hash", "lookup and snapshots", "choose", "decision", "send and settle")
-
-
-def router(name: str) -> Router:
-    """The policy `name`."""
-    return {"least_load": LeastOutstandingTokens}[name]()
 
 
 @dataclass(frozen=True)
