@@ -192,7 +192,7 @@ def leave_ms(view: FleetView) -> float:
 
 def main() -> None:
     p = argparse.ArgumentParser(prog="python -m loadtest.bench.routing")
-    p.add_argument("--policy", default="least_load")
+    p.add_argument("--policy", default="predicted_cost")
     p.add_argument("--engines", type=numbers, default=(10, 100, 1000), metavar="10,100,...")
     p.add_argument("--blocks", type=int, default=1_000_000, help="indexed (engine, block) pairs")
     p.add_argument("--prompt-tokens", type=int, default=8192, metavar="N")
