@@ -354,6 +354,9 @@ class Switch:
             "running": load.running_requests,
             "waiting": load.waiting_requests,
             "kv_use_frac": load.kv_use_frac,
+            "kv_total_tokens": ready.kv_total_tokens if ready else 0,
+            "queued_prefill_tokens": load.queued_prefill_tokens,
+            "step_cost_s": _step_cost(load),
             "bad_messages_received": load.bad_messages,
             "bad_messages_sent": link.bad_messages,
         }
@@ -370,6 +373,13 @@ def _cache_news(kind: Kind, frames: Frames) -> KvChanges | KvSnapshot:
         removed=unpack_blocks(batch.removed),
         cleared=batch.cleared,
     )
+
+
+def _step_cost(load: Load) -> dict[str, float] | None:
+    """What the engine's steps take, as it has learnt (`cluster.types.StepCost`)."""
+    if load.step_cost is None:
+        return None
+    return dict(zip(("base", "prefill_token", "decode_request"), load.step_cost, strict=True))
 
 
 def _shown(link: Link) -> str:

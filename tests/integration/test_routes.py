@@ -15,6 +15,7 @@ GENERATING = ("demo", "demo-tp2")
 MODELS = (*GENERATING, "demo-embed")
 ROW_KEYS = {"name", "deployment", "backing_off", "engines", "flights", "losses"}
 ENGINE_KEYS = {"id", "state", "node", "pid", "endpoint", "running", "waiting", "kv_use_frac",
+               "kv_total_tokens", "queued_prefill_tokens", "step_cost_s",
                "bad_messages_received", "bad_messages_sent"}  # fmt: skip
 
 
@@ -50,6 +51,8 @@ def assert_is_engine(engine: dict) -> None:
     assert (engine["running"], engine["waiting"]) == (0, 0)
     assert (engine["bad_messages_received"], engine["bad_messages_sent"]) == (0, 0)
     assert 0.0 <= engine["kv_use_frac"] <= 1.0
+    assert engine["kv_total_tokens"] > 10_000
+    assert engine["queued_prefill_tokens"] == 0
 
 
 def test_every_engine_has_processes_and_an_id_of_its_own(two_engines: Fleet) -> None:

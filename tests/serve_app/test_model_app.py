@@ -261,6 +261,7 @@ async def test_fleet_shows_what_runs_where(fleet, monkeypatch):
     (engine,) = shown["engines"]
     assert set(engine) == {
         "id", "state", "node", "pid", "endpoint", "running", "waiting", "kv_use_frac",
+        "kv_total_tokens", "queued_prefill_tokens", "step_cost_s",
         "bad_messages_received", "bad_messages_sent",
     }  # fmt: skip
     assert (engine["state"], engine["endpoint"]) == ("ready", host.address.endpoint)

@@ -316,6 +316,9 @@ def test_the_snapshot_shows_engines_and_flights(fleet):
             "running": 1,
             "waiting": 0,
             "kv_use_frac": 0.25,
+            "kv_total_tokens": 0,
+            "queued_prefill_tokens": 0,
+            "step_cost_s": None,
             "bad_messages_received": 0,
             "bad_messages_sent": 0,
         }
