@@ -1,4 +1,4 @@
-"""One vLLM engine in simulated time: its scheduler's steps, each as long as the step-time model says.
+"""One vLLM engine in simulated time: its scheduler's steps, as long as the step-time model says.
 
 Steps that are alike are taken at once (`Segment`), until one of their requests ends, no block is
 left, or a request arrives; a look at the engine in between (`sync`) brings its state up to the step
@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cluster.routing.step_cost import StepCostLearner
 from cluster.simulation.scheduler import EngineLimits, Job, Outcome, Plan, Scheduler
 from cluster.simulation.segment import Segment
+from cluster.simulation.stand_in import StepCostLearner
 from cluster.simulation.step_time import StepTime
 from cluster.types import BlockHash, LoadReport
 
@@ -28,7 +28,6 @@ class Done:
     decode_tokens: int = 0
     busy_s: float = 0.0
     steps: int = 0
-    preemptions: int = 0
 
     @property
     def tokens(self) -> int:
@@ -64,7 +63,8 @@ class Engine:
     def step(self) -> Outcome:
         """Ends the step under way, at `due_s`, and begins the next."""
         segment, plan = self._segment, self._plan
-        assert segment is not None and plan is not None, "an idle engine takes no step"
+        assert segment, "an idle engine takes no step"
+        assert plan
         self._count(segment, segment.steps)
         outcome = self._scheduler.complete(plan, segment.steps)
         self._begin(segment.end_s)
@@ -100,14 +100,12 @@ class Engine:
         return self._scheduler.cache.changes()
 
     def _begin(self, now_s: float) -> None:
-        waiting = len(self._scheduler.waiting)
         plan = self._plan = self._scheduler.plan()
         if plan is None:
             self._segment = None
             return
         most_steps = self._scheduler.steps_alike(plan) if self._jump else 1
         self._segment = Segment(self._step_time, plan.work, most_steps, now_s)
-        self.done.preemptions += max(0, len(self._scheduler.waiting) - waiting)
 
     def _count(self, segment: Segment, steps: int) -> None:
         taken_s = segment.after_s(steps) - segment.start_s

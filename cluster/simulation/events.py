@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
+from math import inf
 from typing import Any
 
 Action = Callable[..., None]
@@ -24,14 +25,14 @@ class EventQueue:
 
     def at(self, at_s: float, rank: int, action: Action, *arguments: Any) -> None:
         # Sums of many steps may end a rounding error before now.
-        heappush(
-            self._heap, (max(at_s, self.now_s), rank, next(self._count), action, arguments)
-        )
+        heappush(self._heap, (max(at_s, self.now_s), rank, next(self._count), action, arguments))
 
-    def run_next(self) -> bool:
-        """Does what comes next; False where nothing does."""
-        if not self._heap:
-            return False
+    @property
+    def next_s(self) -> float:
+        """When something happens next; infinite where nothing does."""
+        return self._heap[0][0] if self._heap else inf
+
+    def run_next(self) -> None:
+        """Does what comes next; there must be something."""
         self.now_s, _rank, _count, action, arguments = heappop(self._heap)
         action(*arguments)
-        return True

@@ -4,7 +4,7 @@
               + all_reduce_s + overhead_s
     flops   = 2 * layer_params * tokens                       each token through every layer
             + 2 * hidden * vocab * requests                   logits of one token a request
-            + 4 * layers * heads * head_dim * pairs           Q K^T and A V, 2 flops per multiply-add
+            + 4 * layers * heads * head_dim * pairs           Q K^T, A V; a multiply-add is 2
     bytes   = param_bytes * (layer_params + hidden * vocab)   weights, once a step
             + kv_token_bytes * (context read + tokens written)
     all_reduce_s = 2 * layers * (latency + 2 (n-1)/n * tokens * hidden * bytes / (link * link_eff))
