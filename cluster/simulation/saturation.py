@@ -5,8 +5,8 @@ requests end as arrive. The first half is the warm-up: of batches, queues and ca
 
 The rate is found by simulation, of the workload itself at other speeds. A run far beyond saturation
 gives the rate of completions when engines never idle; around it the rate is bisected until it is
-known to within `RESOLUTION_FRAC`. The result belongs to the fleet, the workload and the policy: find it once, and
-give all policies that are to be compared the same.
+known to within `RESOLUTION_FRAC`. The result belongs to the fleet, the workload and the policy:
+find it once, and give all policies that are to be compared the same.
 """
 
 from __future__ import annotations

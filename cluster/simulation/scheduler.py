@@ -132,7 +132,7 @@ class Scheduler:
         if not preempted:
             self._admit(chunks, budget)
         if not chunks:
-            assert not (self.running or self.waiting), "nothing fits in an empty engine"
+            assert not self.waiting, "nothing fits in an empty engine"
             return None
         work = _work(chunks)
         repeats = not preempted and not work.prefill_requests and len(chunks) == len(self.running)
