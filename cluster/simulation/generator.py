@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import ConfigDict
 
 from cluster.simulation.workload import Names, Request, Workload
 from cluster.types import Rng
@@ -19,6 +22,8 @@ class Groups:
     """Lengths in tokens. `users`: in each group. `hot_group_frac`: of the sessions, those of the
     first group; the others have the rest in equal parts, and None gives all groups the same.
     `fresh_questions` False: a user begins every session with the same question."""
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     groups: int
     users: int = 1

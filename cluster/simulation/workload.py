@@ -79,6 +79,13 @@ class Workload:
             raise ValueError(f"{len(self.requests)} requests that arrive at once have no rate")
         return len(self.requests) / self.span_s
 
+    def asking(self, max_output_tokens: int) -> Workload:
+        """The same with another limit. Raises ValueError where an answer is longer."""
+        longest = max(request.output_tokens for request in self.requests)
+        if max_output_tokens < longest:
+            raise ValueError(f"{max_output_tokens} tokens at most, and an answer of {longest}")
+        return replace(self, max_output_tokens=max_output_tokens)
+
 
 def sped_up(workload: Workload, factor: float) -> Workload:
     """In 1 / `factor` of the time; pauses between a session's turns stay what they are, since they

@@ -80,7 +80,7 @@ def erlang_c(load: float, servers: int) -> float:
 
 
 def assert_mean(values: Sequence[float], expected: float) -> None:
-    """Within 3.5 standard errors, by the means of 20 batches, and those are small enough to tell."""
+    """Within 3.5 standard errors, by the means of 20 batches, and small enough ones to tell."""
     size = len(values) // 20
     batches = [mean(values[place : place + size]) for place in range(0, len(values), size)]
     error = stdev(batches) / len(batches) ** 0.5

@@ -78,8 +78,8 @@ def test_a_small_decode_step_reads_the_weights_once() -> None:
 
 
 def test_a_long_prefill_computes() -> None:
-    """8,192 tokens, 6.98 billion weights in layers, 2 flops each, and 524,288 flops for each of 33.6
-    million pairs of tokens: 132 TFLOP at 989.4 a second."""
+    """8,192 tokens, 6.98 billion weights in layers, 2 flops each, and 524,288 flops for each of
+    33.6 million pairs of tokens: 132 TFLOP at 989.4 a second."""
     step_s = Roofline(H100, LLAMA_8B, efficiency=IDEAL).step_s(prefill(8192))
     assert step_s == pytest.approx(0.1334, rel=0.005)
 
