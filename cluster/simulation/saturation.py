@@ -44,9 +44,9 @@ def saturation_rps(workload: Workload, simulate: Simulate) -> float:
             high_rps = rate_rps
         rate_rps = _between(low_rps, high_rps)
         if rate_rps > first_rps * STEP**MOST_STEPS:
-            raise ValueError(
-                f"{len(workload.requests)} requests are too few: they end as fast as they arrive"
-            )
+            break
+    if not low_rps or high_rps == inf:
+        raise ValueError(f"{len(workload.requests)} requests are too few to saturate the fleet")
     return low_rps
 
 
