@@ -42,6 +42,7 @@ __all__ = [
     "ModelSpec",
     "PortsSpec",
     "ResourceSpec",
+    "RoutingSpec",
     "SpecError",
     "dump",
     "load",
@@ -50,6 +51,7 @@ __all__ = [
 ]
 
 SERVED_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"
+HEADER_NAME = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"  # a token, RFC 9110 5.6.2
 ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 
@@ -91,6 +93,47 @@ class ResourceSpec(_Spec):
     )
 
 
+class RoutingSpec(_Spec):
+    """Which engine of a model takes a request."""
+
+    policy: Literal[
+        "predicted_cost",
+        "least_load",
+        "round_robin",
+        "random",
+        "power_of_two",
+        "session_affinity",
+        "prefix_affinity",
+    ] = Field(
+        default="predicted_cost",
+        description="How an engine is chosen. Default predicted_cost: the least added latency, by "
+        "what each engine holds of the prompt and has to do. least_load: the fewest tokens of this "
+        "gateway; power_of_two: that, of two at random; session_affinity: one engine for a "
+        "session; prefix_affinity: where the prompt's start went before; round_robin, random.",
+    )
+    affinity_header: str = Field(
+        default="x-session-id",
+        pattern=HEADER_NAME,
+        description="HTTP header that names a client's session, in any case; `user` in the body "
+        "where a request lacks it. Only session_affinity reads it. Default x-session-id: what "
+        "clients and other routers call it.",
+    )
+    decision_log: str | None = Field(
+        default=None,
+        min_length=1,
+        description="File to which gateways add a sample of the decisions as JSON lines, each with "
+        "all that decided it, to be replayed (`cluster/routing/decision_log.py`). It names blocks "
+        "and sessions by hashes and holds no text. Default none: no log.",
+    )
+    decision_log_frac: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="Share of the decisions that are logged, 0 to 1. Default 0.01: at 100 "
+        "requests/s, 8 engines and prompts of 1,000 tokens, one decision of 5 kB a second.",
+    )
+
+
 class ModelSpec(_Spec):
     """One served model: where it comes from, how vLLM runs it, and how many engines it has."""
 
@@ -121,6 +164,9 @@ class ModelSpec(_Spec):
     )
     resources: ResourceSpec = Field(
         default=ResourceSpec(), description="What one engine replica occupies."
+    )
+    routing: RoutingSpec = Field(
+        default=RoutingSpec(), description="Which engine of this model takes a request."
     )
     env: dict[EnvName, EnvValue] = Field(
         default={},

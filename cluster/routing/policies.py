@@ -1,7 +1,7 @@
 """Every policy by the name it has in the spec.
 
-    ValueError
-    └ UnknownPolicy     no policy of that name
+ValueError
+└ UnknownPolicy     no policy of that name
 """
 
 from __future__ import annotations

@@ -27,9 +27,7 @@ class PowerOfTwo:
         )
 
 
-def _two(
-    replicas: Sequence[ReplicaSnapshot], rng: Rng
-) -> tuple[ReplicaSnapshot, ReplicaSnapshot]:
+def _two(replicas: Sequence[ReplicaSnapshot], rng: Rng) -> tuple[ReplicaSnapshot, ReplicaSnapshot]:
     """Two different ones, every ordered pair equally likely; the only one twice."""
     if len(replicas) == 1:
         return replicas[0], replicas[0]

@@ -3,10 +3,11 @@
 `cluster.routing.added_latency` has the formula: the request's own latency, with what the replica
 has queued and what it holds of the prompt, and what the request adds to that of all others there.
 
-Ties: costs are the same that differ by less than `TIE_FRAC` of what one more request like this
-would add; one of them is picked at random. Several gateways see the same reports, and what the
-others send at this instant is in none. So costs count as the same in the measure that other
-gateways are at work: up to what one more request adds, where nearly all are theirs.
+Near ties: costs are the same that differ by less than `TIE_FRAC` of what one more request like this
+would add. Several gateways see the same reports, and what the others send at this instant is in
+none; so they are the same in the measure that other gateways are at work, up to all that one more
+request adds. Of replicas whose cost is the same, the one with the fewest outstanding tokens of this
+gateway is picked, which tells gateways apart; and one at random of those where these tie too.
 
 Bound: a replica that had more than `LOAD_BOUND` times the mean of the work given lately gets no
 credit for what it holds. It may still be the one with the least to do. So requests with a hot
@@ -20,13 +21,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cluster.routing.added_latency import (
-    AddedLatency,
-    added_latency,
-    known_step_cost,
-    requests_there,
-    uncached,
-)
+import numpy as np
+
+from cluster.routing.added_latency import AddedLatency, known_step_cost
 from cluster.routing.least_load import LeastOutstandingTokens
 from cluster.routing.work_share import WorkShare
 from cluster.types import (
@@ -36,7 +33,6 @@ from cluster.types import (
     RouteDecision,
     RouteReason,
     RouteRequest,
-    StepCost,
 )
 
 TIE_FRAC = 0.05
@@ -66,20 +62,19 @@ class PredictedCost:
             return self._cold.choose(request, replicas, rng)
         ids = [replica.id for replica in replicas]
         step_costs = [replica.step_cost or mean_cost for replica in replicas]
-        offers = _Offers(
-            request, replicas, step_costs, typical_output_tokens, self._given.shares(ids)
-        )
-        near = offers.near()
-        index = near[rng.randrange(len(near))] if len(near) > 1 else near[0]
+        added = AddedLatency(request, replicas, step_costs, typical_output_tokens)
+        offers = _Offers(added, self._given.shares(ids))
+        tied = _fewest_outstanding(replicas, offers.near())
+        index = tied[rng.randrange(len(tied))] if len(tied) > 1 else tied[0]
         # Work is tokens computed, in the engine's own time for them: engines differ.
-        tokens = uncached(request, replicas[index].cached_tokens) + request.max_output_tokens
-        self._given.add(ids[index], tokens * step_costs[index].prefill_token_s, ids)
+        tokens = added.uncached_tokens[index] + request.max_output_tokens
+        self._given.add(ids[index], float(tokens * added.token_s[index]), ids)
         return RouteDecision(
             replica_id=ids[index],
-            reason=offers.reason(index, tied=len(near) > 1),
+            reason=offers.reason(index),
             candidates=len(replicas),
             outstanding_tokens=replicas[index].outstanding_tokens,
-            costs=offers.costs(),
+            costs=offers.costs(replicas),
         )
 
     def _seen(self, request: RouteRequest) -> float:
@@ -92,72 +87,48 @@ class PredictedCost:
         return self._typical_output_tokens
 
 
+def _fewest_outstanding(replicas: Sequence[ReplicaSnapshot], among: Sequence[int]) -> list[int]:
+    fewest = min(replicas[index].outstanding_tokens for index in among)
+    return [index for index in among if replicas[index].outstanding_tokens == fewest]
+
+
 class _Offers:
-    """What one request would cost on each replica, in the order of the replicas."""
+    """What one request would cost on each replica, and which of the costs count as the least.
 
-    def __init__(
-        self,
-        request: RouteRequest,
-        replicas: Sequence[ReplicaSnapshot],
-        step_costs: Sequence[StepCost],
-        typical_output_tokens: float,
-        shares: Sequence[float],
-    ) -> None:
-        def offer(index: int, uncached_tokens: int) -> AddedLatency:
-            return added_latency(
-                replicas[index],
-                step_costs[index],
-                uncached_tokens,
-                request.max_output_tokens,
-                typical_output_tokens,
-            )
+    `shares`: each replica's work as a multiple of the mean.
+    """
 
-        self._replicas = replicas
-        self._prompt_tokens = uncached(request, 0)
-        self._uncached = [uncached(request, replica.cached_tokens) for replica in replicas]
-        self._offers = [offer(index, tokens) for index, tokens in enumerate(self._uncached)]
-        self._costs_s = [each.cost_s for each in self._offers]
-        self._deciding_s = list(self._costs_s)
-        for index, share in enumerate(shares):
-            if share > LOAD_BOUND and self._uncached[index] < self._prompt_tokens:
-                self._deciding_s[index] = offer(index, self._prompt_tokens).cost_s
-        self._least_s = min(self._deciding_s)
-        best = self._offers[self._deciding_s.index(self._least_s)]
-        self._slack_s = best.like_s * max(TIE_FRAC, _others_frac(replicas))
+    def __init__(self, added: AddedLatency, shares: Sequence[float]) -> None:
+        self._ttfts_s, self._costs_s = added.predict(added.uncached_tokens)
+        self._uncached_tokens = added.uncached_tokens
+        self._prompt_tokens = added.prompt_tokens
+        _, self._without_cache_s = added.predict(np.full_like(self._costs_s, self._prompt_tokens))
+        no_credit = np.asarray(shares) > LOAD_BOUND
+        self._deciding_s = np.where(no_credit, self._without_cache_s, self._costs_s)
+        least_s = self._deciding_s.min()
+        one_more_s = added.of_one_more()[self._deciding_s == least_s].min()
+        self._slack_s = float(one_more_s) * max(TIE_FRAC, added.others_frac)
+        self._near = self._deciding_s <= least_s + self._slack_s
 
     def near(self) -> list[int]:
         """Those whose cost counts as the least."""
-        most_s = self._least_s + self._slack_s
-        return [index for index, cost_s in enumerate(self._deciding_s) if cost_s <= most_s]
+        indices: list[int] = self._near.nonzero()[0].tolist()
+        return indices
 
-    def reason(self, picked: int, *, tied: bool) -> RouteReason:
-        if len(self._replicas) == 1:
+    def reason(self, picked: int) -> RouteReason:
+        if len(self._costs_s) == 1:
             return RouteReason.ONLY
-        if self._costs_s[picked] > min(self._costs_s) + self._slack_s:
+        if self._costs_s[picked] > self._costs_s.min() + self._slack_s:
             return RouteReason.SPILLED
-        if self._cache_decided(picked):
+        held = self._uncached_tokens[picked] < self._prompt_tokens
+        without_s = self._without_cache_s
+        if held and without_s[picked] > without_s.min() + self._slack_s:
             return RouteReason.CACHED
-        return RouteReason.TIE if tied else RouteReason.LEAST_COST
+        return RouteReason.TIE if self._near.sum() > 1 else RouteReason.LEAST_COST
 
-    def _cache_decided(self, picked: int) -> bool:
-        """Whether it would cost more than another if none held anything (and KV was not short)."""
-        if self._uncached[picked] == self._prompt_tokens:
-            return False
-        without_s = [
-            each.cost_s + (self._prompt_tokens - tokens) * each.uncached_token_s
-            for each, tokens in zip(self._offers, self._uncached, strict=True)
-        ]
-        return without_s[picked] > min(without_s) + self._slack_s
-
-    def costs(self) -> tuple[ReplicaCost, ...]:
+    def costs(self, replicas: Sequence[ReplicaSnapshot]) -> tuple[ReplicaCost, ...]:
+        ttfts_s, costs_s = self._ttfts_s.tolist(), self._costs_s.tolist()
         return tuple(
-            ReplicaCost(replica_id=replica.id, ttft_s=offer.ttft_s, cost_s=offer.cost_s)
-            for replica, offer in zip(self._replicas, self._offers, strict=True)
+            ReplicaCost(replica_id=replica.id, ttft_s=ttft_s, cost_s=cost_s)
+            for replica, ttft_s, cost_s in zip(replicas, ttfts_s, costs_s, strict=True)
         )
-
-
-def _others_frac(replicas: Sequence[ReplicaSnapshot]) -> float:
-    """How much of what the engines have to do came from other gateways."""
-    total = sum(requests_there(replica) for replica in replicas)
-    own = sum(replica.inflight_requests for replica in replicas)
-    return 1.0 - own / total if total else 0.0

@@ -80,7 +80,7 @@ class PrefixAffinity:
         present = frozenset(replica.id for replica in replicas)
         for block in reversed(blocks):  # the first is used last: without it the others are no use
             holders = self._holders.get(block, frozenset()) | {to}
-            if len(holders) > len(present):  # some have left
+            if len(holders) > 2 * len(present):  # many have left for good
                 holders &= present
             self._holders[block] = holders
             self._holders.move_to_end(block)
@@ -88,9 +88,7 @@ class PrefixAffinity:
             self._holders.popitem(last=False)
 
 
-def _most_outstanding_tokens(
-    request: RouteRequest, replicas: Sequence[ReplicaSnapshot]
-) -> float:
+def _most_outstanding_tokens(request: RouteRequest, replicas: Sequence[ReplicaSnapshot]) -> float:
     mean = sum(replica.outstanding_tokens for replica in replicas) / len(replicas)
     return LOAD_BOUND * mean + request.prompt_tokens + request.max_output_tokens
 

@@ -56,7 +56,7 @@ def most_inflight(replicas: Sequence[ReplicaSnapshot]) -> int:
 
 def _ranked(key: str, replicas: Sequence[ReplicaSnapshot]) -> list[ReplicaSnapshot]:
     seed = int(key.removeprefix("#"), base=16)
-    return sorted(replicas, key=lambda r: (xxh3_64_intdigest(r.id, seed=seed), r.id))
+    return sorted(replicas, key=lambda r: (xxh3_64_intdigest(r.id.encode(), seed=seed), r.id))
 
 
 def _reason(first: bool, candidates: int) -> RouteReason:

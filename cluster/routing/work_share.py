@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import exp
+from math import exp, fsum
 
 from cluster.types import ReplicaId
 
@@ -30,7 +30,7 @@ class WorkShare:
         A new one counts as having had the mean: it owes no work from before it was there.
         """
         tallies = self._of(replicas)
-        mean = sum(tallies) / len(tallies)
+        mean = fsum(tallies) / len(tallies)
         return [tally / mean for tally in tallies] if mean > 0.0 else [1.0] * len(tallies)
 
     def add(self, replica: ReplicaId, work: float, replicas: Sequence[ReplicaId]) -> None:
@@ -46,5 +46,5 @@ class WorkShare:
     def _of(self, replicas: Sequence[ReplicaId]) -> list[float]:
         tallies = [self._tallies.get(each) for each in replicas]
         known = [tally for tally in tallies if tally is not None]
-        mean = sum(known) / len(known) if known else 0.0
+        mean = fsum(known) / len(known) if known else 0.0
         return [mean if tally is None else tally for tally in tallies]

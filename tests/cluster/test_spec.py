@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from cluster import demo_defaults
+from cluster.routing.policies import POLICIES
 from cluster.spec import (
     ClusterSpec,
     FailoverSpec,
@@ -19,6 +20,7 @@ from cluster.spec import (
     ModelSpec,
     PortsSpec,
     ResourceSpec,
+    RoutingSpec,
     SpecError,
     dump,
     load,
@@ -74,6 +76,18 @@ WRONG = {
     "a device there is not": (
         {"models": [model(resources={"device": "tpu"})]},
         {"models[0].resources.device": "'tpu' is not one of 'auto', 'cpu' or 'gpu'"},
+    ),
+    "a policy there is not": (
+        {"models": [model(routing={"policy": "fastest"})]},
+        {"models[0].routing.policy": "'fastest' is not one of 'predicted_cost', 'least_load', "},
+    ),
+    "a header that is no header": (
+        {"models": [model(routing={"affinity_header": "x session"})]},
+        {"models[0].routing.affinity_header": "'x session' does not match"},
+    ),
+    "more than every decision": (
+        {"models": [model(routing={"decision_log_frac": 1.5})]},
+        {"models[0].routing.decision_log_frac": "1.5 is above the maximum 1"},
     ),
     "not a number": (
         {"models": [model(resources={"cpus": float("nan")})]},
@@ -183,6 +197,12 @@ def test_defaults_need_only_a_model() -> None:
     assert spec.model("m") is spec.models[0]
 
 
+def test_the_policies_are_those_there_are() -> None:
+    policy = RoutingSpec.model_fields["policy"]
+    assert get_args(policy.annotation) == tuple(POLICIES)
+    assert policy.default == "predicted_cost"
+
+
 def test_numbers_in_the_environment_become_text() -> None:
     assert parse({"models": [model(env={"THREADS": 2})]}).models[0].env == {"THREADS": "2"}
 
@@ -246,7 +266,8 @@ def test_a_file_that_is_no_yaml_is_a_spec_error(
 
 
 @pytest.mark.parametrize(
-    "spec_class", [ClusterSpec, ModelSpec, ResourceSpec, GatewaySpec, FailoverSpec, PortsSpec]
+    "spec_class",
+    [ClusterSpec, ModelSpec, ResourceSpec, RoutingSpec, GatewaySpec, FailoverSpec, PortsSpec],
 )
 def test_every_field_is_documented(spec_class: type[BaseModel]) -> None:
     missing = [n for n, field in spec_class.model_fields.items() if not field.description]
@@ -278,6 +299,9 @@ MODELS = st.fixed_dictionaries(
             {"device": st.sampled_from(["auto", "cpu", "gpu"]), "cpus": CPUS}
         ),
         "env": ENV,
+        "routing": st.fixed_dictionaries(
+            {"policy": st.sampled_from(sorted(POLICIES)), "decision_log_frac": st.floats(0, 1)}
+        ),
     },
 )
 SPECS = st.fixed_dictionaries(
