@@ -3,21 +3,19 @@
 Steps that are alike are taken at once (`Segment`), until one of their requests ends, no block is
 left, or a request arrives; a look at the engine in between (`sync`) brings its state up to the step
 under way. What the engine does is the same as step by step, up to rounding. Two things others see
-are coarser: the blocks that decoding fills and evicts are known at the next look, and the cost
-learner is shown the mean of the steps that were taken at once, at most `SHOWN_STEPS` times.
+are coarser: the blocks that decoding fills and evicts are known at the next look, and steps taken
+at once are shown to the cost learner as one, of their mean duration.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cluster.routing.step_cost import StepCostLearner
 from cluster.simulation.scheduler import EngineLimits, Job, Outcome, Plan, Scheduler
 from cluster.simulation.segment import Segment
-from cluster.simulation.stand_in import StepCostLearner
 from cluster.simulation.step_time import StepTime
 from cluster.types import BlockHash, LoadReport
-
-SHOWN_STEPS = 4
 
 
 @dataclass(slots=True)
@@ -114,5 +112,4 @@ class Engine:
         self.done.busy_s += taken_s
         self.done.prefill_tokens += steps * work.prefill_tokens
         self.done.decode_tokens += steps * work.decode_requests
-        for _ in range(min(steps, SHOWN_STEPS)):
-            self._learner.observe(work.prefill_tokens, work.decode_requests, taken_s / steps)
+        self._learner.observe(work.prefill_tokens, work.decode_requests, taken_s / steps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.simulation.records import Record, Run, Sample
@@ -69,6 +69,7 @@ def test_a_document_has_a_version_and_says_what_was_run() -> None:
     assert text["results"][0]["policy"] == "random"
 
 
+@settings(max_examples=50, deadline=None)
 @given(values=st.lists(st.floats(0, 1e6), min_size=1, max_size=300))
 def test_percentiles_are_a_load_tests(values: list[float]) -> None:
     found = latency(values)
@@ -78,6 +79,7 @@ def test_percentiles_are_a_load_tests(values: list[float]) -> None:
         assert value == expected.value
 
 
+@settings(max_examples=50, deadline=None)
 @given(values=st.lists(st.integers(0, 1000), min_size=1, max_size=20))
 def test_imbalance_is_at_least_one_and_at_most_all_on_one(values: list[int]) -> None:
     found = imbalance(values)
