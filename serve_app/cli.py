@@ -1,7 +1,8 @@
 """The `tokenfleet` command.
 
-Exit status: 0 done, 1 for a chaos test that did not pass, 2 for a wrong command line or a wrong
-spec (every violation on stderr). Those of `loadtest` are in `loadtest/load_command.py`.
+Exit status: 0 done, 1 for a chaos test that did not pass, 2 for a wrong command line, a wrong
+trace or a wrong spec (every violation on stderr). Those of `loadtest` are in
+`loadtest/load_command.py`.
 """
 
 import argparse

@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cluster.routing.step_cost import StepCostLearner
-from cluster.simulation.scheduler import EngineLimits, Job, Outcome, Plan, Scheduler
+from cluster.simulation.job import Job
+from cluster.simulation.scheduler import EngineLimits, Outcome, Plan, Scheduler
 from cluster.simulation.segment import Segment
 from cluster.simulation.step_time import StepTime
 from cluster.types import BlockHash, LoadReport

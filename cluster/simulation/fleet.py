@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from cluster.routing import Router
 from cluster.simulation.engine import Engine
 from cluster.simulation.events import ARRIVAL, LOOK, STEP, Action, EventQueue
+from cluster.simulation.fleet_plan import FleetPlan
 from cluster.simulation.gateway import Gateway
+from cluster.simulation.job import Job
 from cluster.simulation.records import Record, Run, Sample
-from cluster.simulation.scheduler import EngineLimits, Job, Outcome
-from cluster.simulation.step_time import StepTime
+from cluster.simulation.scheduler import Outcome
 from cluster.simulation.workload import Request, Workload
 from cluster.types import ReplicaId, Rng, RouteRequest
 
@@ -26,34 +26,6 @@ LEAST_SAMPLE_S = 0.25
 
 Progress = Callable[[int, int], None]
 """Is told how many of how many requests are over."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineKind:
-    """How large an engine is, and how fast."""
-
-    limits: EngineLimits
-    step_time: StepTime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FleetPlan:
-    """`engines`: one entry each. `jump` False takes every step by itself, to compare with."""
-
-    engines: Sequence[EngineKind]
-    gateways: int = 2
-    report_every_s: float = 0.25
-    delay_s: float = 0.002
-    jump: bool = True
-
-    def __post_init__(self) -> None:
-        for name, size in (("engines", len(self.engines)), ("gateways", self.gateways)):
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1, not {size}")
-        if not self.report_every_s > 0:
-            raise ValueError(f"report_every_s must be above 0, not {self.report_every_s}")
-        if not self.delay_s >= 0:
-            raise ValueError(f"delay_s must be at least 0, not {self.delay_s}")
 
 
 def simulate(

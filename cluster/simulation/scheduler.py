@@ -17,9 +17,10 @@ and its watermark):
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
+from cluster.simulation.job import Job
 from cluster.simulation.prefix_cache import Held, PrefixCache
 from cluster.simulation.step_time import StepWork
 from cluster.types import BlockHash
@@ -42,34 +43,6 @@ class EngineLimits:
     @property
     def kv_tokens(self) -> int:
         return self.kv_blocks * self.block_tokens
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Job:
-    """A request in an engine. `tokens`: known, prompt and answer; `computed`: with KV."""
-
-    id: int
-    prompt_tokens: int
-    output_tokens: int
-    names: list[BlockHash]
-    tokens: int = 0
-    computed: int = 0
-    held: list[Held] = field(default_factory=list)
-    named: int = 0  # of `held`, those that are full
-    cached_tokens: int | None = None  # found when it was first admitted
-    uncached_tokens: int = 0  # of its prompt, as it waits
-    preemptions: int = 0
-
-    def __post_init__(self) -> None:
-        self.tokens = self.prompt_tokens
-
-    @property
-    def end_tokens(self) -> int:
-        return self.prompt_tokens + self.output_tokens
-
-    @property
-    def decodes(self) -> bool:
-        return self.prompt_tokens < self.tokens == self.computed + 1
 
 
 class Plan(NamedTuple):

@@ -14,7 +14,8 @@ from random import Random
 from typing import Any
 
 from cluster.routing import policies
-from cluster.simulation.fleet import EngineKind, FleetPlan, Progress, simulate
+from cluster.simulation.fleet import Progress, simulate
+from cluster.simulation.fleet_plan import EngineKind, FleetPlan
 from cluster.simulation.records import Run
 from cluster.simulation.results import Result, document, result
 from cluster.simulation.roofline import GPUS, MODELS, Roofline, kv_tokens

@@ -8,9 +8,11 @@ from random import Random
 from hypothesis import strategies as st
 
 from cluster.routing import policies
-from cluster.simulation.fleet import EngineKind, FleetPlan, simulate
+from cluster.simulation.fleet import simulate
+from cluster.simulation.fleet_plan import EngineKind, FleetPlan
+from cluster.simulation.job import Job
 from cluster.simulation.records import Run
-from cluster.simulation.scheduler import EngineLimits, Job
+from cluster.simulation.scheduler import EngineLimits
 from cluster.simulation.step_time import Fitted, StepTime
 from cluster.simulation.workload import Names, Request, Workload
 from cluster.types import BlockHash

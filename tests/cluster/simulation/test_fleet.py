@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.routing.policies import POLICIES
-from cluster.simulation.fleet import FleetPlan
+from cluster.simulation.fleet_plan import FleetPlan
 from cluster.simulation.records import Record, Run
 from cluster.simulation.results import result
 from cluster.simulation.roofline import GPUS, MODELS, Roofline

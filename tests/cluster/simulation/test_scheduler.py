@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 
-from cluster.simulation.scheduler import Job, Plan, Scheduler
+from cluster.simulation.job import Job
+from cluster.simulation.scheduler import Plan, Scheduler
 from cluster.simulation.step_time import StepWork
 from cluster.simulation.workload import Workload
 from tests.cluster.simulation.simulated import job, limits, workloads
