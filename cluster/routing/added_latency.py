@@ -25,7 +25,7 @@ outputs of T tokens, `passed` = Q / CHUNK_TOKENS / T of them do:
 delayed: those beside it, but no fewer than the replica's share, by the speed of its prefill, of all
 requests on all replicas: one that has fewer now is about to get more, and they wait for this prompt
 too. (Without this, long prompts all go to where few decode, and wait there for each other: near
-saturation the 99th percentile of the TTFT was twice that of least load.)
+saturation, the 99th percentile of the TTFT was above that of least load in simulation.)
 
 KV: `short` tokens are missing once the queue, this request, and half an output for each request
 that decodes (`growing`, the last two's outputs) are added to what is in use. Until they are free it
@@ -104,9 +104,9 @@ class AddedLatency:
         self._output_s = self._output_tokens * (base_s + self._decode_s * (2.0 * beside + 1.0))
 
         self._growing = self._output_tokens + decoding * typical_output_tokens / 2.0
-        known_total = np.where(total > 0.0, total, np.inf)  # where unknown, there is always room
-        self._short = queued_tokens + self._growing - (1.0 - use_frac) * known_total
-        self._kv_wait_token_s = typical_output_tokens * step_s / known_total
+        short = queued_tokens + self._growing - (1.0 - use_frac) * total
+        self._short = np.where(total > 0.0, short, -np.inf)  # where unknown, there is always room
+        self._kv_wait_token_s = typical_output_tokens * step_s / np.maximum(total, 1.0)
 
     def predict(self, uncached_tokens: Floats) -> tuple[Floats, Floats]:
         """TTFT and cost, with so many tokens of the prompt to compute."""
@@ -123,8 +123,9 @@ class AddedLatency:
 
     def of_one_more(self) -> Floats:
         """What a request like this one, ahead of it, would add to its cost on each replica."""
-        prefill_s = self.uncached_tokens * (self._token_ttft_s + self.token_s)
-        return prefill_s + 2.0 * self._output_tokens * self._decode_s
+        prefill_s: Floats = self.uncached_tokens * (self._token_ttft_s + self.token_s)
+        decode_s: Floats = 2.0 * self._output_tokens * self._decode_s
+        return prefill_s + decode_s
 
 
 def known_step_cost(replicas: Sequence[ReplicaSnapshot]) -> StepCost | None:

@@ -120,11 +120,16 @@ class _Offers:
             return RouteReason.ONLY
         if self._costs_s[picked] > self._costs_s.min() + self._slack_s:
             return RouteReason.SPILLED
-        held = self._uncached_tokens[picked] < self._prompt_tokens
-        without_s = self._without_cache_s
-        if held and without_s[picked] > without_s.min() + self._slack_s:
+        if self._cache_decided(picked):
             return RouteReason.CACHED
         return RouteReason.TIE if self._near.sum() > 1 else RouteReason.LEAST_COST
+
+    def _cache_decided(self, picked: int) -> bool:
+        """Whether a replica that is left out would be as good if none held anything."""
+        if self._uncached_tokens[picked] == self._prompt_tokens:
+            return False
+        others_s = self._without_cache_s[~self._near]
+        return bool((others_s <= self._without_cache_s[picked] + self._slack_s).any())
 
     def costs(self, replicas: Sequence[ReplicaSnapshot]) -> tuple[ReplicaCost, ...]:
         ttfts_s, costs_s = self._ttfts_s.tolist(), self._costs_s.tolist()

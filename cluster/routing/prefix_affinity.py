@@ -23,7 +23,7 @@ from cluster.types import (
 
 LOAD_BOUND = 1.5
 """Times the mean of outstanding tokens, and one request like this on top, above which a replica is
-left out. As SGLang's cache-aware router has it (`balance_rel_threshold`, 1.5)."""
+left out. The default of SGLang's cache-aware router (`balance_rel_threshold`)."""
 
 MAX_BLOCKS = 262_144
 """Blocks remembered, the ones used last: of 16 tokens each, what four engines of 1 M tokens hold.

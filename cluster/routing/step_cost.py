@@ -37,7 +37,7 @@ lasting change still comes through, since the prediction follows."""
 LEAST_FRAC = 0.1
 """Of the mean step: predictions below it count as it, so that no error is out of all measure."""
 
-RIDGE = 1e-3
+RIDGE = 1e-6
 """Weight, in steps, that holds what the steps do not tell apart where it is."""
 
 SCALES = np.array([1.0, 1024.0, 32.0])

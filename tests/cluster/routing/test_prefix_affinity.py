@@ -63,7 +63,7 @@ def router() -> PrefixAffinity:
             id="the holder has too much to do",
         ),
         pytest.param(
-            [3, 4],
+            [9, 3, 4],
             [replica("a", 5), replica("b", 5), replica("c", 4)],
             "c",
             RouteReason.LEAST_LOADED,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from cluster.routing import prefix_index
-from cluster.routing.prefix_index import SHARDS, PrefixIndex
+from cluster.routing.prefix_index import SHARDS, SWEPT_BLOCKS, PrefixIndex
 from cluster.types import BlockHash, ReplicaId
 
 REPLICAS = [ReplicaId(name) for name in "abc"]
@@ -71,9 +71,9 @@ class IndexAgainstDict(RuleBasedStateMachine):
         self.index.settle(ticket)
         self.tickets.pop(ticket, None)
 
-    @rule(shards=st.sampled_from([1, SHARDS // 2, SHARDS]))
-    def sweep(self, shards):
-        for _ in range(shards):
+    @rule(calls=st.sampled_from([1, SHARDS // 2, SHARDS]))
+    def sweep(self, calls):
+        for _ in range(calls):
             self.index.sweep()
 
     @invariant()
@@ -122,13 +122,13 @@ def swept(index: PrefixIndex) -> int:
 
 def test_a_replica_that_leaves_is_forgotten_at_once_and_swept_out_in_pieces():
     index = PrefixIndex()
-    blocks = [BlockHash(number) for number in range(4 * SHARDS)]
+    blocks = [BlockHash(number) for number in range(SHARDS * (SWEPT_BLOCKS + 1))]
     index.store(REPLICAS[0], blocks)
     index.store(REPLICAS[1], blocks[:10])
     index.drop(REPLICAS[0])
     assert index.lookup(blocks) == {REPLICAS[1]: 10}
     assert len(index) == 10
-    assert swept(index) == SHARDS
+    assert swept(index) == 2 * SHARDS
     assert sum(map(len, index._shards)) == 10
 
 
