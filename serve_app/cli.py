@@ -1,7 +1,8 @@
 """The `tokenfleet` command.
 
-Exit status: 0 done, 1 for a chaos test that did not pass, 2 for a wrong command line or a wrong
-spec (every violation on stderr). Those of `loadtest` are in `loadtest/load_command.py`.
+Exit status: 0 done, 1 for a chaos test that did not pass, 2 for a wrong command line, a wrong
+trace or a wrong spec (every violation on stderr). Those of `loadtest` are in
+`loadtest/load_command.py`.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from cluster.spec import ClusterSpec, SpecError, dump, load, resolve_devices
 from loadtest import load_command
 from loadtest.chaos import options
 from serve_app import examples, settings
+from serve_app.simulate import options as simulate_options
 
 LOADTEST = "loadtest"
 WRONG_INPUT = 2  # argparse's own status for a wrong command line
@@ -38,6 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     chaos = commands.add_parser("chaos", help="load a cluster while its processes are killed")
     options.add_arguments(chaos)
     chaos.set_defaults(run=_chaos)
+    simulate = commands.add_parser("simulate", help="simulate a fleet on a trace, per policy")
+    simulate_options.add_arguments(simulate)
+    simulate.set_defaults(run=_simulate)
     commands.add_parser(LOADTEST, help="send load, find the limit, compare runs, hold them to SLOs")
     return parser
 
@@ -56,6 +61,15 @@ def _check(args: argparse.Namespace) -> int:
 def _chaos(args: argparse.Namespace) -> int:
     try:
         from loadtest.chaos import command  # what it needs is an extra
+    except ModuleNotFoundError as error:
+        print(f"{error}: pip install 'tokenfleet[loadtest]'", file=sys.stderr)
+        return WRONG_INPUT
+    return command.run(args)
+
+
+def _simulate(args: argparse.Namespace) -> int:
+    try:
+        from serve_app.simulate import command  # its page needs an extra
     except ModuleNotFoundError as error:
         print(f"{error}: pip install 'tokenfleet[loadtest]'", file=sys.stderr)
         return WRONG_INPUT

@@ -59,7 +59,7 @@ def _distribution(
         f"{first.title} (n = {curves[0].n:,})",
         data,
         layout(
-            _log_ms_axis(first.title, everything_ms),
+            log_ms_axis(first.title, everything_ms),
             axis("share of samples, %", range=[0, 101], ticksuffix=" %"),
             [BLUE, ORANGE],
             shapes=[_bound_line(bound_s) for _, bound_s in bounds],
@@ -79,7 +79,7 @@ def _curve_line(curve: Curve, name: str, dash: str) -> Trace:
     return {**line(name, values_ms, shares), "line": shape, "hovertemplate": hover}
 
 
-def _log_ms_axis(title: str, values_ms: Sequence[float]) -> dict[str, Any]:
+def log_ms_axis(title: str, values_ms: Sequence[float]) -> dict[str, Any]:
     """A logarithmic axis over the values, with few enough ticks to be read."""
     low_ms, high_ms = max(LEAST_MS, min(values_ms)) * 0.9, max(LEAST_MS, max(values_ms)) * 1.15
     ticks_ms = _ticks(low_ms, high_ms)
