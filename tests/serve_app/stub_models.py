@@ -47,6 +47,7 @@ class StubModel:
     headers: dict[str, str] = field(default_factory=dict)
     refusal: GatewayError | None = None
     failure: str | None = None
+    by_session: bool = False
 
     def __post_init__(self) -> None:
         self.switch = StubSwitch(self.engines)
