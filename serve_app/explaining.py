@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 from starlette.types import Message, Receive, Scope, Send
+from vllm.exceptions import VLLMClientError
 from vllm.v1.engine import EngineCoreRequest
 
 from serve_app.errors import NotExplainedError
@@ -52,8 +53,9 @@ class Question:
 _question: ContextVar[Question | None] = ContextVar("tokenfleet_question", default=None)
 
 
-class ExplainedError(ValueError):
-    """The request ends here: it was only asked about."""
+class ExplainedError(VLLMClientError):
+    """The request ends here: it was only asked about. (To vLLM the client's fault: of any other
+    error it thinks that the engine failed.)"""
 
     def __init__(self) -> None:
         super().__init__("the request was explained, not sent")
