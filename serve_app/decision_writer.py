@@ -37,8 +37,8 @@ class DecisionWriter:
             return
         line = dumps(record(self._policy, request, seen, decision, at_unix_s=time.time()))
         try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(f"{line}\n")
+            with self._path.open("ab", buffering=0) as file:
+                file.write(f"{line}\n".encode())
         except OSError as error:  # the requests matter more; say it once
             self._broken = True
             logger.error("routing.decision_log: no decision is logged any more: %s", error)

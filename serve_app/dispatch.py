@@ -11,6 +11,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import suppress
+from typing import Any
 from urllib.parse import parse_qs, quote
 
 import msgspec
@@ -27,12 +28,13 @@ class _NamesModel(msgspec.Struct):
     model: str | None = None
 
 
-class _NamesUser(msgspec.Struct):
+class _NamesSession(msgspec.Struct):
     user: str | None = None
+    vllm_xargs: Any = None
 
 
 _decoder = msgspec.json.Decoder(_NamesModel)
-_user_decoder = msgspec.json.Decoder(_NamesUser)
+_session_decoder = msgspec.json.Decoder(_NamesSession)
 
 SESSION_ID_HEADER = "x-session-id"
 """vLLM's: `vllm.entrypoints.generate.base.serving`."""
@@ -147,14 +149,18 @@ async def named_model(scope: Scope, body: bytes) -> str | None:
 
 
 def name_session(scope: Scope, body: bytes) -> None:
-    """Where a request names no session, have its `user` be one: vLLM reads a header for it."""
+    """Where a request names no session, have its `user` be one: vLLM reads a header for it.
+
+    vLLM prefers the body's `session_id` to the header, and that to the one in `vllm_xargs`.
+    """
     headers = MutableHeaders(scope=scope)
-    if SESSION_ID_HEADER in headers:
+    if headers.get(SESSION_ID_HEADER):
         return
     with suppress(ValueError, RecursionError):
-        user = _user_decoder.decode(body).user
-        if user:
-            headers[SESSION_ID_HEADER] = quote(user)
+        named = _session_decoder.decode(body)
+        has_own = isinstance(named.vllm_xargs, dict) and named.vllm_xargs.get("session_id")
+        if named.user and not has_own:
+            headers[SESSION_ID_HEADER] = quote(named.user)
 
 
 def _model_of_json(body: bytes) -> str | None:

@@ -27,8 +27,9 @@ from cluster import spec as cluster_spec
 from cluster.spec import ClusterSpec, ModelSpec
 from cluster.stall import StepClock
 from serve_app import engine_args, engine_history, membership, replay, wire_secret
-from serve_app.engine_host import EngineHost, HostIdentity
+from serve_app.engine_host import EngineHost
 from serve_app.fingerprint import fingerprint
+from serve_app.host_identity import HostIdentity
 from serve_app.host_thread import HostThread
 from serve_app.kv_events import KvEvents, publish_events
 from serve_app.link import Heartbeat
@@ -117,7 +118,7 @@ class Engine:
             os.environ[ENGINE_ERRORS_ENV] = str(errors)
             try:
                 config = engine_config(self._model)
-                self._kv_events = KvEvents(config.kv_events_config, config.cache_config.block_size)
+                self._kv_events = KvEvents.of(config.kv_events_config)
                 return config, CoreClient(config)
             except Exception as error:
                 raise EngineStartError(
@@ -129,7 +130,7 @@ class Engine:
     def _make_host(self, switch_keys: frozenset[bytes]) -> EngineHost:
         context = serve.get_replica_context()
         limits = self._spec.failover
-        block_tokens = self._config.cache_config.block_size
+        block_tokens = _block_tokens(self._config)
         identity = HostIdentity(
             engine_id=context.replica_id.unique_id,
             node=ray.get_runtime_context().get_node_id(),
@@ -141,8 +142,7 @@ class Engine:
         )
         heartbeat = Heartbeat(limits.heartbeat_interval_s, limits.heartbeat_timeout_s)
         clock = StepClock(limits.stall_timeout_s)
-        events = self._kv_events if self._kv_events.is_followed else None
-        return EngineHost(self._core, identity, heartbeat, switch_keys, clock, events)
+        return EngineHost(self._core, identity, heartbeat, switch_keys, clock, self._kv_events)
 
     def _ports(self) -> tuple[int, int] | None:
         ports = self._spec.ports
@@ -183,6 +183,13 @@ class Engine:
         if not await self._host.drain(why, timeout_s):
             logger.warning("after %g s requests still run here; they are moved", timeout_s)
         await self._host.stop(why)
+
+
+def _block_tokens(config: VllmConfig) -> int:
+    """The size of a block as the started core caches it: larger than configured where vLLM aligns
+    attention to recurrent states, or where several ranks share a context."""
+    cache = config.cache_config
+    return int(cache.effective_attention_block_size or cache.block_size)
 
 
 def _cause(error: Exception, errors: Path) -> str:

@@ -11,10 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import zmq
@@ -23,12 +21,13 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from cluster.stall import StepClock
 from serve_app import resume
+from serve_app.host_identity import HostIdentity
 from serve_app.host_socket import HostSocket
 from serve_app.kv_events import KvEvents
 from serve_app.link import Heartbeat
 from serve_app.load_meter import LoadMeter
 from serve_app.prompt_blocks import prompt_blocks
-from serve_app.utilities import rule_of
+from serve_app.stall_watch import StallWatch
 from serve_app.wire import (
     WIRE_VERSION,
     Abort,
@@ -36,21 +35,18 @@ from serve_app.wire import (
     Frames,
     Hello,
     Kind,
-    KvAll,
     KvAsk,
-    KvBatch,
     Leaving,
     OutputsCodec,
-    Ready,
     RequestCodec,
     Result,
     Utility,
     WireError,
     kind_of,
     pack,
-    pack_blocks,
     unpack,
 )
+from serve_app.wire_cache import changes_message, snapshot_message
 from serve_app.wire_security import EngineAddress
 
 logger = logging.getLogger("tokenfleet.engine")
@@ -74,23 +70,11 @@ class Core(Protocol):
     async def call_utility_async(self, method: str, *args: Any) -> Any: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostIdentity:
-    """What the host says of itself to every switch; see `wire.Ready`."""
-
-    engine_id: str
-    node: str
-    fingerprint: str
-    can_replay: bool
-    core_ready: bytes
-    block_tokens: int = 1
-    kv_total_tokens: int = 0
-
-
 class EngineHost:
     """`start` on a running loop; `failure` is set once the core is dead, and stays.
 
-    `switch_keys` are the public keys of the switches that are let in.
+    `switch_keys` are the public keys of the switches that are let in; `kv_events` tell what the
+    core's cache holds, where it publishes that.
     """
 
     def __init__(
@@ -112,10 +96,7 @@ class EngineHost:
         self._leaving: Leaving | None = None
         self._idle = asyncio.Event()  # nothing runs here
         self._idle.set()
-        self._clock = clock
-        self._calls = 0  # utility calls the core has not answered
-        self._long_calls = 0  # of them, those that are not quick
-        self._paused: set[str] = set()  # what an operator stopped the scheduler by
+        self._stalls = StallWatch(clock)
         self._meter = LoadMeter()
         self._kv_events = kv_events
         self._tasks: set[asyncio.Task[None]] = set()
@@ -135,6 +116,7 @@ class EngineHost:
         ):
             self._spawn(loop)
         if self._kv_events is not None:
+            self._kv_events.follow(self._identity.block_tokens)
             self._spawn(self._pass_cache_changes(self._kv_events))
         return bound
 
@@ -201,11 +183,11 @@ class EngineHost:
             raise WireError(f"{kind.name} is not for an engine host")
 
     async def _add(self, switch: bytes, request: EngineCoreRequest) -> None:
-        if request.request_id not in self._owners:  # else the next piece of a streamed input
+        if request.request_id not in self._owners:  # else it is more of its input
             self._switches[switch] += 1
         self._owners[request.request_id] = switch
         self._idle.clear()
-        self._expect_step()
+        self._stalls.work(time.monotonic())
         self._meter.added(request.request_id, self._tokens_to_prefill(request))
         await self._core.add_request_async(request)
 
@@ -221,20 +203,7 @@ class EngineHost:
         if hello.version != WIRE_VERSION:
             raise WireError(f"wire version {hello.version}, this host speaks {WIRE_VERSION}")
         self._switches[switch] = 0
-        identity = self._identity
-        ready = Ready(
-            version=WIRE_VERSION,
-            engine_id=identity.engine_id,
-            pid=os.getpid(),
-            node=identity.node,
-            fingerprint=identity.fingerprint,
-            can_replay=identity.can_replay,
-            clock_s=time.monotonic(),
-            core_ready=identity.core_ready,
-            block_tokens=identity.block_tokens,
-            kv_total_tokens=identity.kv_total_tokens,
-        )
-        await self._send(switch, pack(Kind.READY, ready))
+        await self._send(switch, pack(Kind.READY, self._identity.ready()))
         await self._send_cache(switch)
         if self._leaving is not None:
             await self._send(switch, pack(Kind.LEAVING, self._leaving))
@@ -242,20 +211,19 @@ class EngineHost:
     async def _abort(self, request_ids: list[str]) -> None:
         for request_id in request_ids:
             self._disown(request_id)
-        if not self._owners and not self._calls:
-            self._clock.pause()
+        if not self._owners:
+            self._stalls.no_work()
         await self._core.abort_requests_async(request_ids)
 
     async def _call(self, switch: bytes, call: Utility) -> None:
-        is_long = not rule_of(call.method).is_quick
-        self._begin_call(is_long)
+        self._stalls.call_begins(call.method, time.monotonic())
         try:
             value = await self._core.call_utility_async(call.method, *call.args)
             reply = pack(Kind.RESULT, Result(call.call_id, None, value))
-            self._note_pause(call.method, value)
+            self._stalls.answered(call.method, value)
         except Exception as error:  # whatever it is, it is the answer
             reply = pack(Kind.RESULT, Result(call.call_id, str(error), None))
-        self._end_call(is_long)
+        self._stalls.call_ends(call.method, time.monotonic())
         await self._send(switch, reply)
 
     def _disown(self, request_id: str) -> None:
@@ -263,53 +231,6 @@ class EngineHost:
         self._meter.gone(request_id)
         if not self._owners:
             self._idle.set()
-
-    # Stalls
-
-    def _expect_step(self) -> None:
-        """A step is due where there is work, and nothing else that keeps the core from it; the
-        answer to a call even where it was told to stand still."""
-        if self._calls or (self._owners and self._may_step):
-            self._clock.work(time.monotonic())
-
-    @property
-    def _may_step(self) -> bool:
-        """The core is not busy with a long call, and was not told to stand still."""
-        return not self._long_calls and not self._paused
-
-    def _begin_call(self, is_long: bool) -> None:
-        self._calls += 1
-        self._long_calls += is_long
-        if is_long and self._long_calls == 1:
-            self._clock.busy(time.monotonic())
-        self._expect_step()
-
-    def _end_call(self, is_long: bool) -> None:
-        self._calls -= 1
-        self._long_calls -= is_long
-        if not self._long_calls:
-            self._clock.pause()
-            self._expect_step()
-
-    def _note_pause(self, method: str, answer: Any) -> None:
-        if method in ("sleep", "pause_scheduler"):
-            self._paused.add(method)
-        elif method == "resume_scheduler":
-            self._paused.discard("pause_scheduler")
-        elif method == "wake_up" and answer is not False:  # False: in part only
-            self._paused.clear()
-
-    async def _watch_steps(self) -> None:
-        while True:
-            await asyncio.sleep(LOAD_EVERY_S)
-            stalled_s = self._clock.stalled_s(time.monotonic())
-            if stalled_s is not None:
-                running = len(self._owners)
-                await self._die(
-                    f"no step for {stalled_s:.1f} s with {running} requests running, {self._calls} "
-                    "calls not answered"
-                )
-                return
 
     async def _forget(self, switch: bytes) -> None:
         """Drop a switch that is gone or misbehaves, and what it had running."""
@@ -343,8 +264,7 @@ class EngineHost:
                 await self._die(str(error))
                 return
             await self._pass_step(outputs)
-            if self._may_step:
-                self._clock.step(time.monotonic(), more=bool(self._owners or self._calls))
+            self._stalls.step(time.monotonic(), more=bool(self._owners))
 
     async def _pass_step(self, outputs: EngineCoreOutputs) -> None:
         stats, outputs.scheduler_stats = outputs.scheduler_stats, None
@@ -384,23 +304,14 @@ class EngineHost:
     async def _pass_cache_changes(self, events: KvEvents) -> None:
         while True:
             changes = await events.changes()
-            if changes is None:
-                continue
-            batch = KvBatch(
-                changes.sequence,
-                pack_blocks(changes.stored),
-                pack_blocks(changes.removed),
-                changes.cleared,
-            )
-            for switch in tuple(self._switches):
-                await self._send(switch, pack(Kind.KV, batch))
+            if changes is not None:
+                message = changes_message(changes)
+                for switch in tuple(self._switches):
+                    await self._send(switch, message)
 
     async def _send_cache(self, switch: bytes) -> None:
         if self._kv_events is not None:
-            held = self._kv_events.snapshot()
-            await self._send(
-                switch, pack(Kind.KV_ALL, KvAll(held.sequence, pack_blocks(held.blocks)))
-            )
+            await self._send(switch, snapshot_message(self._kv_events.snapshot()))
 
     async def _send(self, switch: bytes, frames: Frames) -> None:
         try:
@@ -412,6 +323,18 @@ class EngineHost:
             await self._forget(switch)
 
     # The end
+
+    async def _watch_steps(self) -> None:
+        while True:
+            await asyncio.sleep(LOAD_EVERY_S)
+            stalled_s = self._stalls.stalled_s(time.monotonic())
+            if stalled_s is not None:
+                running = len(self._owners)
+                await self._die(
+                    f"no step for {stalled_s:.1f} s with {running} requests running, "
+                    f"{self._stalls.calls} calls not answered"
+                )
+                return
 
     async def _die(self, reason: str) -> None:
         self.failure = reason
@@ -428,6 +351,8 @@ class EngineHost:
         for task in self._tasks:
             if task is not current:
                 task.cancel()
+        if self._kv_events is not None:
+            self._kv_events.close()
         self._socket.close()
 
 

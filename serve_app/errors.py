@@ -5,6 +5,7 @@ GatewayError
 ├── ModelNeededError       400  the caller's fault
 ├── BodyTooLargeError      413  the caller's fault
 ├── BadEventIdError        400  the caller's fault
+├── NotExplainedError      400  the caller's fault
 ├── StreamGoneError        410  a lost stream that is kept no more
 ├── NoEngineError          503  ours; says when to try again
 └── ModelFailedError       500  ours; the model's API server could not be built
@@ -59,6 +60,12 @@ class BadEventIdError(GatewayError):
     """`Last-Event-ID` is no id that a gateway gives."""
 
     status, error_type, param = 400, "BadRequestError", "Last-Event-ID"
+
+
+class NotExplainedError(GatewayError):
+    """`POST /fleet/explain` was asked about a route that gives an engine nothing to do."""
+
+    status, error_type, param = 400, "BadRequestError", "path"
 
 
 class StreamGoneError(GatewayError):

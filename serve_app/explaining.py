@@ -1,7 +1,8 @@
 """`POST /fleet/explain`: where a request would go, and why, without sending it.
 
 The body goes through the model's own app like any request, so that it is read, checked and
-tokenized as vLLM does it; only instead of the engine (`fleet_llm.FleetLLM`) it meets the question.
+tokenized as vLLM does it; only that the app's engine client (`fleet_llm.FleetLLM`) notes the
+request, and ends it there. Of a body that makes several requests it is the first.
 """
 
 from __future__ import annotations
@@ -9,34 +10,52 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import parse_qs
 
 import msgspec
-from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
+from vllm.exceptions import VLLMClientError
+from vllm.v1.engine import EngineCoreRequest
+
+from serve_app.errors import NotExplainedError
 
 EXPLAIN_PATH = "/fleet/explain"
+
+CHAT_PATH = "/v1/chat/completions"
 PATH_OF_FIELD = {
-    "messages": "/v1/chat/completions",
+    "messages": CHAT_PATH,
     "prompt": "/v1/completions",
     "input": "/v1/embeddings",
 }
 """Which route a body is for, by a field that it has, unless `?path=` says it."""
 
+EXPLAINED_PATHS = (
+    *PATH_OF_FIELD.values(), "/v1/responses", "/v1/messages", "/pooling", "/classify", "/score",
+    "/v1/score", "/rerank", "/v1/rerank", "/v2/rerank",
+)  # fmt: skip
+"""Routes that give engines requests. Others would do what they do: sleep, load an adapter."""
+
 
 @dataclass(slots=True)
 class Question:
-    """Put before an app is run; answered from within."""
+    """Put before an app is run; `request` is what it would have sent."""
 
-    answer: dict[str, Any] | None = None
+    request: EngineCoreRequest | None = None
+
+    def note(self, request: EngineCoreRequest) -> NoReturn:
+        """This is it. Raises ExplainedError, so that it goes no further."""
+        if self.request is None:
+            self.request = request
+        raise ExplainedError
 
 
 _question: ContextVar[Question | None] = ContextVar("tokenfleet_question", default=None)
 
 
-class ExplainedError(ValueError):
-    """The request ends here: it was only asked about."""
+class ExplainedError(VLLMClientError):
+    """The request ends here: it was only asked about. (To vLLM the client's fault: of any other
+    error it thinks that the engine failed.)"""
 
     def __init__(self) -> None:
         super().__init__("the request was explained, not sent")
@@ -47,28 +66,32 @@ def question() -> Question | None:
     return _question.get()
 
 
-def path_asked(scope: Scope, body: bytes) -> str:
-    """The route that the body is for."""
+def asked_scope(scope: Scope, body: bytes) -> dict[str, Any]:
+    """What of `scope` is another in the request that is asked about.
+
+    Raises NotExplainedError where that has no engine to go to.
+    """
+    path = _path(scope, body)
+    if path not in EXPLAINED_PATHS:
+        raise NotExplainedError(f"path: {path!r} is none of {', '.join(EXPLAINED_PATHS)}")
+    return {"path": path, "raw_path": path.encode(), "query_string": b""}
+
+
+def _path(scope: Scope, body: bytes) -> str:
     query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
     if query.get("path"):
         return query["path"][0]
     try:
         fields = msgspec.json.decode(body, type=dict[str, Any])
-    except ValueError:
+    except (ValueError, RecursionError):
         fields = {}  # vLLM will say what is wrong with it
-    named = (path for field, path in PATH_OF_FIELD.items() if field in fields)
-    return next(named, PATH_OF_FIELD["messages"])
+    return next((path for field, path in PATH_OF_FIELD.items() if field in fields), CHAT_PATH)
 
 
-async def explain_by(
-    run: Callable[[ASGIApp, Scope, Receive, Send], Awaitable[None]],
-    app: ASGIApp,
-    path: str,
-    scope: Scope,
-    receive: Receive,
-    send: Send,
-) -> None:
-    """Answer with the explanation, or with what the app says is wrong with the request."""
+async def understood(
+    run: Callable[[Scope, Receive, Send], Awaitable[None]], scope: Scope, receive: Receive
+) -> tuple[EngineCoreRequest | None, list[Message]]:
+    """What an app, run by `run`, would have sent to an engine; or None, and all that it answers."""
     asked = Question()
     said: list[Message] = []
 
@@ -77,12 +100,7 @@ async def explain_by(
 
     token = _question.set(asked)
     try:
-        inner = {**scope, "path": path, "raw_path": path.encode(), "query_string": b""}
-        await run(app, inner, receive, keep)
+        await run(scope, receive, keep)
     finally:
         _question.reset(token)
-    if asked.answer is not None:
-        await JSONResponse(asked.answer)(scope, receive, send)
-        return
-    for message in said:
-        await send(message)
+    return asked.request, said

@@ -4,13 +4,15 @@ Adds two things. When the switch had to end a request, the client is told why, i
 types (500 for a lost engine, 503 where trying again helps) instead of "Internal server error". And
 a request that is only to be explained ends here, where it is complete (`explaining`).
 
-`_add_request` is private to vLLM, and the one place where a request is an `EngineCoreRequest` and
-not yet registered; `tests/serve_app/test_explaining.py` fails when it changes.
+`_add_request` is private to vLLM, and the one place where a request for one answer is an
+`EngineCoreRequest` and not yet registered; `tests/serve_app/test_explaining.py` fails when it
+changes.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from copy import copy
 from dataclasses import fields
 from typing import Any
 
@@ -27,8 +29,9 @@ from vllm.exceptions import GenerationError, RetryableRequestError
 from vllm.outputs import PoolingRequestOutput, RequestOutput
 from vllm.v1.engine import EngineCoreRequest
 from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.output_processor import RequestOutputCollector
 
-from serve_app.explaining import ExplainedError, question
+from serve_app.explaining import question
 from serve_app.switch import Switch
 from serve_app.vllm_private import prometheus_logger
 
@@ -93,13 +96,19 @@ class FleetLLM(AsyncLLM):
                 self._raise_cause(request_id)
             yield output
 
+    async def add_request(
+        self, request_id: str, prompt: Any, params: Any, *rest: Any, **more: Any
+    ) -> RequestOutputCollector:
+        if question() is not None and getattr(params, "n", 1) > 1:
+            # Each of its answers is a request like any other; vLLM registers them elsewhere.
+            params = copy(params)
+            params.n = 1
+        return await super().add_request(request_id, prompt, params, *rest, **more)
+
     async def _add_request(self, request: EngineCoreRequest, *rest: Any) -> None:
-        asked = question()
-        if asked is None:
-            await super()._add_request(request, *rest)
-            return
-        asked.answer = self._switch.explain(request)
-        raise ExplainedError
+        if (asked := question()) is not None:
+            asked.note(request)  # raises
+        await super()._add_request(request, *rest)
 
     def _raise_cause(self, request_id: str) -> None:
         """Raise what the switch knows of this failure; return where the engine itself failed it."""

@@ -1,8 +1,8 @@
 """The Gateway deployment: HTTP in front of every model's vLLM app, in one process without a GPU.
 
 Own routes: `GET /health` (the process), `/ready` (every model has an engine), `/fleet` (engines and
-flights), `/metrics`, `/v1/models`. Everything else goes, unread but for its model's name, to that
-model's vLLM app.
+flights), `/metrics`, `/v1/models`, and `POST /fleet/explain` (see `explaining`). Everything else
+goes, unread but for its model's name, to that model's vLLM app.
 """
 
 from __future__ import annotations
@@ -37,9 +37,10 @@ from serve_app.errors import (
     RETRY_AFTER_S,
     GatewayError,
     ModelNeededError,
+    NoEngineError,
     UnknownModelError,
 )
-from serve_app.explaining import EXPLAIN_PATH, explain_by, path_asked
+from serve_app.explaining import EXPLAIN_PATH, asked_scope, understood
 from serve_app.kept_streams import KeptStreams
 from serve_app.logs import configure_logging
 from serve_app.metrics import metrics_text
@@ -96,7 +97,8 @@ class Shell:
         if scope["type"] == "http" and scope["path"] == EXPLAIN_PATH:
             await self._explain(scope, receive, send)
             return
-        app, receive = await self._pick(scope, receive)
+        model, receive = await self._pick(scope, receive)
+        app = await model.ready_app()
         run = self._resumable.answer if asks_for_ids(scope) else run_app
         await run(app, scope, receive, _with_retry_after(send))
 
@@ -109,12 +111,23 @@ class Shell:
         return self._routes.get(path)
 
     async def _explain(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with the explanation, or with what the model's app says is wrong with the body."""
         body = await read_body(scope, receive, self._max_body_bytes)
-        app, receive = await self._pick(scope, replayed(body, receive))
-        await explain_by(run_app, app, path_asked(scope, body), scope, receive, send)
+        asked = asked_scope(scope, body)
+        model, receive = await self._pick(scope, replayed(body, receive))
+        run = partial(run_app, await model.ready_app())
+        request, said = await understood(run, {**scope, **asked}, receive)
+        if request is None:
+            for message in said:
+                await _with_retry_after(send)(message)
+            return
+        explanation = await asyncio.to_thread(model.switch.explain, request)
+        if explanation is None:
+            raise NoEngineError(f"no engine of model {model.name!r} can take a request now")
+        await JSONResponse(explanation)(scope, receive, send)
 
-    async def _pick(self, scope: Scope, receive: Receive) -> tuple[ASGIApp, Receive]:
-        """The app for a request, and a `receive` from which it can still be read."""
+    async def _pick(self, scope: Scope, receive: Receive) -> tuple[ModelApp, Receive]:
+        """The model that a request is for, and a `receive` from which it can still be read."""
         body = b""
         if scope["type"] == "http" and scope["method"] not in BODYLESS_METHODS:
             body = await read_body(scope, receive, self._max_body_bytes)
@@ -125,7 +138,7 @@ class Shell:
             model = self._first
         if model.by_session:
             name_session(scope, body)
-        return await model.ready_app(), receive
+        return model, receive
 
     @property
     def _first(self) -> ModelApp:

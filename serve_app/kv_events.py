@@ -4,8 +4,8 @@ The EngineCore publishes each step's events on a ZMQ PUB socket of this machine;
 and names the blocks as gateways do (`cluster.routing.kv_stream`). Where an event goes missing what
 the cache holds is unknown: then nothing is said to be there until it is stored again.
 
-What the user's own `kv_events_config` publishes is followed too; where it says that nothing is
-published, engines are chosen by load alone.
+What the user's own `kv_events_config` publishes is followed too; where it publishes nothing, or to
+where it cannot be followed, engines are chosen by load alone.
 """
 
 from __future__ import annotations
@@ -40,24 +40,39 @@ def publish_events(config: VllmConfig) -> None:
 
 
 class KvEvents:
-    """Make it before the core starts, so that no event is missed; `follow` on a running loop."""
+    """Make it before the core starts, so that no event is missed; `follow` on a running loop, once
+    the core has said how large its blocks are."""
 
-    def __init__(self, events: KVEventsConfig | None, block_tokens: int) -> None:
-        self._blocks = KvPublisher(block_tokens=block_tokens)
+    def __init__(self, endpoint: str, topic: str = "") -> None:
+        self._blocks = KvPublisher(block_tokens=1)
         self._next = 0  # vLLM's number of the next batch
         self._decoder = msgspec.msgpack.Decoder(KVEventBatch)
-        self._socket: zmq.asyncio.Socket | None = None
-        if events is not None and events.publisher == "zmq" and events.enable_kv_cache_events:
-            self._socket = zmq.asyncio.Context.instance().socket(zmq.SUB)
-            self._socket.setsockopt(zmq.RCVHWM, 0)
-            self._socket.setsockopt(zmq.RECONNECT_IVL, 10)  # ms; the core binds when it has started
-            self._socket.setsockopt_string(zmq.SUBSCRIBE, events.topic)
-            self._socket.connect(_to_connect_to(events.endpoint))
+        self._socket: zmq.asyncio.Socket = zmq.asyncio.Context.instance().socket(zmq.SUB)
+        self._socket.setsockopt(zmq.RCVHWM, 0)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.IPV6, "::" in endpoint)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, 10)  # ms; the core binds when it has started
+        self._socket.setsockopt_string(zmq.SUBSCRIBE, topic)
+        self._socket.connect(endpoint)
 
-    @property
-    def is_followed(self) -> bool:
-        """Whether the engine publishes events at all."""
-        return self._socket is not None
+    @classmethod
+    def of(cls, events: KVEventsConfig | None) -> KvEvents | None:
+        """None where the core publishes nothing that this process could follow."""
+        if events is None or not events.enable_kv_cache_events or events.publisher != "zmq":
+            return None
+        endpoint = _to_connect_to(events.endpoint)
+        if endpoint is None:
+            logger.warning(
+                "kv_events_config.endpoint: %s cannot be followed from another process of this "
+                "machine, so engines are chosen without what they hold; let it be one that the "
+                "engine binds, like tcp://*:5557", events.endpoint,
+            )  # fmt: skip
+            return None
+        return cls(endpoint, events.topic)
+
+    def follow(self, block_tokens: int) -> None:
+        """From now on: blocks of so many tokens."""
+        self._blocks = KvPublisher(block_tokens=block_tokens)
 
     def cached_blocks(self, names: Iterable[BlockHash]) -> int:
         """How many of a prompt's blocks, from the first on, the cache holds."""
@@ -69,24 +84,30 @@ class KvEvents:
 
     async def changes(self) -> KvChanges | None:
         """The next batch for all switches, once there is one; None where it changed nothing."""
-        assert self._socket is not None
+        await self._receive()
+        while await self._socket.poll(0):  # what came meanwhile makes one batch
+            await self._receive()
+        return self._blocks.take()
+
+    async def _receive(self) -> None:
         _topic, number, payload = await self._socket.recv_multipart()
         self._apply(int.from_bytes(number, "big"), payload)
-        while await self._socket.poll(0):  # what came meanwhile makes one batch
-            _topic, number, payload = await self._socket.recv_multipart()
-            self._apply(int.from_bytes(number, "big"), payload)
-        return self._blocks.take()
 
     def _apply(self, number: int, payload: bytes) -> None:
         if number != self._next:
-            logger.warning(
-                "KV events %d to %d are missing: what the cache holds is unknown until it is "
-                "stored again", self._next, number - 1,
-            )  # fmt: skip
-            self._blocks.cleared()
+            self._lose(f"{self._next} to {number - 1} are missing")
         self._next = number + 1
-        for event in self._decoder.decode(payload).events:
-            self._apply_event(event)
+        try:
+            for event in self._decoder.decode(payload).events:
+                self._apply_event(event)
+        except Exception as error:  # of another vLLM, or a connector's: requests matter more
+            self._lose(f"{number} cannot be read ({error})")
+
+    def _lose(self, what: str) -> None:
+        logger.warning(
+            "KV events: %s: what the cache holds is unknown until it is stored again", what
+        )
+        self._blocks.cleared()
 
     def _apply_event(self, event: BlockStored | BlockRemoved | AllBlocksCleared) -> None:
         if isinstance(event, AllBlocksCleared):
@@ -106,11 +127,17 @@ class KvEvents:
         )
 
     def close(self) -> None:
-        """Follow no more."""
-        if self._socket is not None:
-            self._socket.close(linger=0)
+        """Follow no more. Closing twice is fine."""
+        self._socket.close()
 
 
-def _to_connect_to(endpoint: str) -> str:
-    """Where a subscriber on this machine finds what binds to `endpoint`."""
-    return endpoint.replace("tcp://*", "tcp://127.0.0.1").replace("0.0.0.0", "127.0.0.1")
+def _to_connect_to(endpoint: str) -> str | None:
+    """Where a subscriber on this machine finds what vLLM binds to `endpoint`; None where it binds
+    to nothing (it connects to a collector then) or to what this process cannot know or reach."""
+    if endpoint.startswith("ipc://"):
+        return endpoint
+    if endpoint.startswith("inproc://") or endpoint.endswith(":0"):
+        return None
+    if "*" in endpoint or "::" in endpoint:
+        return endpoint.replace("*", "127.0.0.1").replace("[::]", "[::1]")
+    return None

@@ -28,8 +28,10 @@ class LoadMeter:
         self._cost = StepCostLearner()
 
     def added(self, request_id: str, prefill_tokens: int) -> None:
-        """A request goes to the core, which holds all but so many tokens of its prompt."""
-        self._waiting[request_id] = prefill_tokens
+        """A request, or the next piece of one's input, goes to the core, which holds all but so
+        many tokens of it."""
+        self._decoding.discard(request_id)
+        self._waiting[request_id] = self._waiting.get(request_id, 0) + prefill_tokens
         self._to_compute += prefill_tokens
 
     def output(self, output: EngineCoreOutput) -> None:
@@ -63,7 +65,10 @@ class LoadMeter:
             return
         if self._waiting:
             self._computed += step.num_ctx_tokens
-        self._cost.observe(step.num_ctx_tokens, step.num_generation_requests, step.elapsed_ms / 1e3)
+        if step.elapsed_ms > 0.0:  # else no clock saw it
+            self._cost.observe(
+                step.num_ctx_tokens, step.num_generation_requests, step.elapsed_ms / 1e3
+            )
 
     def count_step(self) -> None:
         """A step that had output is passed on."""

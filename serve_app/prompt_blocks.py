@@ -21,7 +21,7 @@ def prompt_blocks(
     the request is not to use what is cached.
     """
     tokens = request.prompt_token_ids
-    params = request.sampling_params
+    params = request.sampling_params or request.pooling_params
     if tokens is None or request.prompt_embeds is not None:
         return []
     if params is not None and params.skip_reading_prefix_cache:

@@ -24,6 +24,9 @@ UNBOUNDED_OUTPUT_TOKENS = 512
 """What an output without `max_tokens`, or with a very large one, is taken to cost when routing:
 most answers are shorter, and the real length is unknown."""
 
+CACHE_REPORT_KEY = "kv_cache_report_mode"
+"""vLLM's (`v1/request.py`): "full" has cached blocks that a request finds told of as stored."""
+
 
 def traits(request: EngineCoreRequest) -> RequestTraits:
     """How this request may be resumed."""
@@ -59,10 +62,12 @@ def drop_reserved(request: EngineCoreRequest) -> None:
     """Take out of `request`, in place, what only the switch may ask of an engine.
 
     A client can put anything into `vllm_xargs`, and a forced token that is no token ends a worker.
+    A report of what was cached before looks like more copies of it, which never leave.
     """
     params = request.sampling_params
     if params is not None and params.extra_args:
         params.extra_args.pop(FORCED_TOKENS_KEY, None)
+        params.extra_args.pop(CACHE_REPORT_KEY, None)
 
 
 def described(request: EngineCoreRequest) -> str:
@@ -87,15 +92,23 @@ def route_request(
     emitted: Sequence[int] = (),
 ) -> RouteRequest:
     """What a router sees of a request that has `emitted` so much: of what is left to do."""
-    params = request.sampling_params
-    limit = (params.max_tokens if params is not None else 0) or 0
-    output_tokens = min(max(limit - len(emitted), 0), UNBOUNDED_OUTPUT_TOKENS)
     return RouteRequest(
         prompt_tokens=prompt_tokens(request) + len(emitted),
-        max_output_tokens=output_tokens,
+        max_output_tokens=_output_tokens(request, len(emitted)),
         blocks=prompt_blocks(request, block_tokens, emitted),
         affinity_key=request.session_id,
     )
+
+
+def expected_tokens(request: EngineCoreRequest) -> int:
+    """What a request that has emitted nothing is taken to cost an engine: prompt and output."""
+    return prompt_tokens(request) + _output_tokens(request, 0)
+
+
+def _output_tokens(request: EngineCoreRequest, emitted_tokens: int) -> int:
+    params = request.sampling_params
+    limit = (params.max_tokens if params is not None else 0) or 0
+    return min(max(limit - emitted_tokens, 0), UNBOUNDED_OUTPUT_TOKENS)
 
 
 def prompt_tokens(request: EngineCoreRequest) -> int:

@@ -23,22 +23,20 @@ from vllm.v1.engine import EngineCoreOutputs, EngineCoreRequest
 from cluster.failover import FailoverLimits, LossCause
 from cluster.lifecycle import ENGINE, EngineEvent, EngineState
 from cluster.routing import Router
-from cluster.routing.kv_stream import KvChanges, KvSnapshot
 from cluster.types import ReplicaId
+from serve_app.engine_choice import OnDecision
 from serve_app.failures import Failure
 from serve_app.front_port import FrontAddresses, FrontPort
 from serve_app.link import Heartbeat, Link
 from serve_app.reactor import Reactor
-from serve_app.switch_core import OnDecision, SwitchCore
+from serve_app.switch_core import SwitchCore
 from serve_app.wire import (
     WIRE_VERSION,
     Abort,
     Bye,
     Frames,
     Kind,
-    KvAll,
     KvAsk,
-    KvBatch,
     Leaving,
     Load,
     OutputsCodec,
@@ -50,8 +48,8 @@ from serve_app.wire import (
     kind_of,
     pack,
     unpack,
-    unpack_blocks,
 )
+from serve_app.wire_cache import cache_news
 from serve_app.wire_security import EngineAddress, KeyPair
 
 logger = logging.getLogger("tokenfleet.switch")
@@ -238,7 +236,7 @@ class Switch:
         elif kind is Kind.LOAD:
             self._core.load(engine_id, unpack(frames, Load))
         elif kind in (Kind.KV, Kind.KV_ALL):
-            self._core.cache(engine_id, _cache_news(kind, frames))
+            self._core.cache(engine_id, cache_news(frames))
         elif kind is Kind.RESULT:
             self._core.result(engine_id, unpack(frames, Result))
         elif kind is Kind.READY:
@@ -360,19 +358,6 @@ class Switch:
             "bad_messages_received": load.bad_messages,
             "bad_messages_sent": link.bad_messages,
         }
-
-
-def _cache_news(kind: Kind, frames: Frames) -> KvChanges | KvSnapshot:
-    if kind is Kind.KV_ALL:
-        held = unpack(frames, KvAll)
-        return KvSnapshot(sequence=held.sequence, blocks=unpack_blocks(held.blocks))
-    batch = unpack(frames, KvBatch)
-    return KvChanges(
-        sequence=batch.sequence,
-        stored=unpack_blocks(batch.stored),
-        removed=unpack_blocks(batch.removed),
-        cleared=batch.cleared,
-    )
 
 
 def _step_cost(load: Load) -> dict[str, float] | None:

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -33,11 +31,12 @@ from cluster.failover import (
 )
 from cluster.lifecycle import FlightEvent, FlightState
 from cluster.routing import Router
-from cluster.routing.explain import Explanation, explain, would_choose
+from cluster.routing.explain import Explanation
 from cluster.routing.fleet_view import FleetView
 from cluster.routing.kv_stream import Accepted, KvChanges, KvSnapshot, KvSubscriber
-from cluster.types import ReplicaId, ReplicaSnapshot, Rng, RouteDecision, RouteRequest
+from cluster.types import ReplicaId, Rng
 from serve_app import resume
+from serve_app.engine_choice import EngineChoice, OnDecision
 from serve_app.failures import Failure, error_output
 from serve_app.flights import Flight, ReplayDivergedError
 from serve_app.switch_engines import Engine, Loss, load_report
@@ -50,10 +49,6 @@ REMEMBERED_LOSSES = 100
 
 REMEMBERED_FAILURES = 4096
 """Failures kept for the API server to ask about; it asks at once, so this is far more than used."""
-
-
-OnDecision = Callable[[RouteRequest, Sequence[ReplicaSnapshot], RouteDecision], None]
-"""Told of every decision, and of what it was made on."""
 
 
 class Ports(Protocol):
@@ -109,9 +104,9 @@ class SwitchCore:
         self.losses: deque[Loss] = deque(maxlen=REMEMBERED_LOSSES)  # newest last
         self.failures: OrderedDict[str, Failure] = OrderedDict()  # by external request id
         self.utilities = UtilityCalls(ports.ask, ports.answer, limits.hold_timeout_s)
-        self._router, self._rng, self._limits, self._ports = router, rng, limits, ports
+        self._choice = EngineChoice(self.view, router, rng, on_decision)
+        self._limits, self._ports = limits, ports
         self._session, self._max_flights = session, max_flights
-        self._on_decision = on_decision
 
     # Requests, from the API server
 
@@ -133,10 +128,10 @@ class SwitchCore:
         if flight.engine_id is None or flight.attempt_id is None:
             self._fail(flight, FailReason.NOT_RESUMABLE)
             return
-        self._ports.add(
-            flight.engine_id,
-            resume.attempt_request(request, flight.attempt_id, ResumeKind.RESEND, []),
-        )
+        attempt_id, engine_id = flight.attempt_id, flight.engine_id
+        piece = resume.attempt_request(request, attempt_id, ResumeKind.RESEND, [])
+        if not self._send(flight, piece):
+            self._ports.abort(engine_id, [attempt_id])
 
     def abort(self, request_ids: list[str]) -> None:
         """The API server no longer wants these. Unknown (already ended) ids are ignored."""
@@ -327,23 +322,35 @@ class SwitchCore:
         assert flight.engine_id is not None
         assert flight.attempt_id is not None
         here = self.engines[flight.engine_id]
-        able = [engine for engine in self._able(flight) if engine is not here]
-        if not flight.traits.resumable or not able:
-            return
-        size = self._route_request(flight, here)
-        there = self._choose(size, able)
-        (here_now,) = self.view.snapshots(size, [here.id])
-        own_tokens = size.prompt_tokens + size.max_output_tokens
-        if worth_hedging(
-            waited_s=now_s - flight.sent_at_s,
-            here_tokens=here_now.outstanding_tokens - own_tokens,
-            there_tokens=there.outstanding_tokens,
-            limits=self._limits,
-        ):
+        able = self._less_busy(flight, here, now_s)
+        if able and flight.traits.resumable:
             self._ports.abort(here.id, [flight.attempt_id])
             self._detach(flight, LossCause.HEDGED)
             self.counters.moved += 1
-            self._start(flight, there, size, now_s)
+            self._start(flight, able, now_s)
+
+    def _less_busy(self, flight: Flight, here: Engine, now_s: float) -> list[Engine]:
+        """The engines where a flight that waits `here` may expect its first token sooner.
+
+        Asked at every tick for everything that waits, so without the router and the prompt's
+        blocks: a router remembers what it was asked, and blocks take time to name.
+        """
+        waited_s, after_s = now_s - flight.sent_at_s, self._limits.hedge_after_s
+        if after_s is None or waited_s < after_s:
+            return []
+        able = [engine for engine in self._able(flight) if engine is not here]
+        outstanding = self._choice.outstanding_tokens([here, *able])
+        here_tokens = outstanding[here.id] - resume.expected_tokens(flight.request)
+        return [
+            engine
+            for engine in able
+            if worth_hedging(
+                waited_s=waited_s,
+                here_tokens=here_tokens,
+                there_tokens=outstanding[engine.id],
+                limits=self._limits,
+            )
+        ]
 
     def _allowed(self, flight: Flight) -> list[Engine]:
         """The engines that may have the flight."""
@@ -357,50 +364,41 @@ class SwitchCore:
     def _dispatch(self, flight: Flight, now_s: float) -> None:
         """Send the flight to an engine, or hold it until there is one."""
         if able := self._able(flight):
-            size = self._route_request(flight, able[0])
-            self._start(flight, self._choose(size, able), size, now_s)
+            self._start(flight, able, now_s)
         elif self._allowed(flight):
             self._fail(flight, FailReason.NOT_RESUMABLE)
         else:
             self._hold(flight, now_s)
 
-    def _route_request(self, flight: Flight, engine: Engine) -> RouteRequest:
-        """What the router may know of it; all engines of a model have blocks of one size."""
-        return resume.route_request(flight.request, engine.ready.block_tokens, flight.emitted)
-
-    def _choose(self, size: RouteRequest, able: list[Engine]) -> ReplicaSnapshot:
-        """The engine that the router picks, as it was when it was picked."""
-        seen = self.view.snapshots(size, [engine.id for engine in able])
-        decision = self._router.choose(size, seen, self._rng)
-        if self._on_decision is not None:
-            self._on_decision(size, seen, decision)
-        return next(snapshot for snapshot in seen if snapshot.id == decision.replica_id)
-
     def explain(self, request: EngineCoreRequest) -> Explanation | None:
         """Where the request would go now, and why; None where no engine is open."""
         able = [engine for engine in self.engines.values() if not engine.leaving]
-        if not able:
-            return None
-        size = resume.route_request(request, able[0].ready.block_tokens)
-        seen = self.view.snapshots(size, [engine.id for engine in able])
-        return explain(size, seen, would_choose(self._router, size, seen, deepcopy(self._rng)))
+        return self._choice.explain(request, able) if able else None
 
-    def _start(
-        self, flight: Flight, picked: ReplicaSnapshot, size: RouteRequest, now_s: float
-    ) -> None:
+    def _start(self, flight: Flight, able: list[Engine], now_s: float) -> None:
+        """Send the flight to one of these."""
+        size, picked = self._choice.choose(flight, able)
         engine = self.engines[picked.id]
         self.held.pop(flight.request_id, None)
         attempt_id = f"{flight.request_id}#{self._session}{flight.attempts + 1}"
         kind = resume_kind(flight.traits, len(flight.emitted))
         flight.start_attempt(attempt_id, engine.id, kind, now_s)
         engine.take(flight, attempt_id)
-        self.view.sent(engine.id, attempt_id, size, picked.cached_tokens)
         attempt = resume.attempt_request(flight.request, attempt_id, kind, flight.emitted)
+        if self._send(flight, attempt):
+            # What is not sent must not count: the engine reports how many it has received.
+            self.view.sent(engine.id, attempt_id, size, picked.cached_tokens)
+
+    def _send(self, flight: Flight, attempt: EngineCoreRequest) -> bool:
+        """Send it to the flight's engine; where that cannot be, fail the flight."""
+        assert flight.engine_id is not None
         try:
-            self._ports.add(engine.id, attempt)
+            self._ports.add(flight.engine_id, attempt)
         except WireError as error:
             logger.error("request %s cannot be sent: %s", flight.request_id, error)
             self._fail(flight, FailReason.TOO_LARGE)
+            return False
+        return True
 
     def _hold(self, flight: Flight, now_s: float) -> None:
         if flight.held_since_s is None:

@@ -2,8 +2,8 @@
 
 A message is a ZMQ multipart: one kind byte, then its body. `ADD` and `STEP` carry vLLM's own engine
 protocol (`EngineCoreRequest`, `EngineCoreOutputs` in vLLM's msgpack, tensors as extra frames); the
-rest are the structs below. vLLM's pickle fallback is refused by its decoder unless
-VLLM_ALLOW_INSECURE_SERIALIZATION is set, which `serve_app.engine` never does.
+rest are the structs below, and `wire_cache`'s for KV and KV_ALL. vLLM's pickle fallback is refused
+by its decoder unless VLLM_ALLOW_INSECURE_SERIALIZATION is set, which `serve_app.engine` never does.
 
     switch -> host   HELLO, ADD, ABORT, UTILITY, KV_ASK
     host -> switch   READY, STEP, RESULT, LOAD, KV, KV_ALL, LEAVING, BYE
@@ -19,8 +19,6 @@ Who may speak, and that nobody else can read it, is `wire_security`'s.
 
 from __future__ import annotations
 
-import sys
-from array import array
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Any, TypeVar
@@ -29,8 +27,6 @@ import msgspec
 import zmq
 from vllm.v1.engine import EngineCoreOutputs, EngineCoreRequest
 from vllm.v1.serial_utils import MsgpackDecoder, MsgpackEncoder
-
-from cluster.types import BlockHash
 
 WIRE_VERSION = 3
 """Raised with every change of this file that an older peer would misread."""
@@ -136,42 +132,8 @@ class Load(msgspec.Struct, array_like=True, frozen=True):
     step_cost: tuple[float, float, float] | None = None
 
 
-class KvBatch(msgspec.Struct, array_like=True, frozen=True):
-    """`cluster.routing.kv_stream.KvChanges`; blocks are packed, 8 bytes each."""
-
-    sequence: int
-    stored: bytes
-    removed: bytes
-    cleared: bool
-
-
-class KvAll(msgspec.Struct, array_like=True, frozen=True):
-    """`cluster.routing.kv_stream.KvSnapshot`; blocks are packed, 8 bytes each."""
-
-    sequence: int
-    blocks: bytes
-
-
 class KvAsk(msgspec.Struct, array_like=True, frozen=True):
     """A switch missed a batch, and asks for all."""
-
-
-def pack_blocks(blocks: Iterable[BlockHash]) -> bytes:
-    """Block names as bytes, 8 each, little-endian."""
-    packed = array("Q", blocks)
-    if sys.byteorder == "big":
-        packed.byteswap()
-    return packed.tobytes()
-
-
-def unpack_blocks(packed: bytes) -> tuple[BlockHash, ...]:
-    """The reverse. Raises WireError for a length that is no multiple of 8."""
-    if len(packed) % 8:
-        raise WireError(f"{len(packed)} bytes of block names are no multiple of 8")
-    names = array("Q", packed)
-    if sys.byteorder == "big":
-        names.byteswap()
-    return tuple(map(BlockHash, names))
 
 
 class Leaving(msgspec.Struct, array_like=True, frozen=True):

@@ -15,11 +15,12 @@ from tests.waiting import eventually
 class AsgiCall:
     """Starts at once, on the running loop; `leave` is the client hanging up."""
 
-    def __init__(self, app: ASGIApp, path: str, body: dict[str, Any]) -> None:
+    def __init__(self, app: ASGIApp, path: str, body: dict[str, Any] | bytes) -> None:
         self.status: int | None = None
         self.headers: dict[str, str] = {}
         self.content = b""
-        self._body = json.dumps(body).encode()
+        self._body = body if isinstance(body, bytes) else json.dumps(body).encode()
+        path, _, query = path.partition("?")
         self._sent = False
         self._gone = asyncio.Event()
         scope = {
@@ -31,7 +32,7 @@ class AsgiCall:
             "path": path,
             "raw_path": path.encode(),
             "root_path": "",
-            "query_string": b"",
+            "query_string": query.encode(),
             "headers": [(b"host", b"gateway"), (b"content-type", b"application/json")],
             "client": ("127.0.0.1", 1),
             "server": ("gateway", 80),

@@ -11,8 +11,10 @@ from vllm.sampling_params import SamplingParams
 from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs, EngineCoreRequest, FinishReason
 
 from cluster.failover import FailoverLimits
+from cluster.routing import Router
 from cluster.routing.least_load import LeastOutstandingTokens
 from cluster.types import ReplicaId
+from serve_app.engine_choice import OnDecision
 from serve_app.switch_core import SwitchCore
 from serve_app.wire import Ready, Result, Utility
 from serve_app.wire_security import WireKeys
@@ -125,17 +127,23 @@ class Recorder:
 
 
 def make_core(
-    *engines: str, limits: FailoverLimits | None = None, max_flights: int = 1000, seed: int = 0
+    *engines: str,
+    limits: FailoverLimits | None = None,
+    max_flights: int = 1000,
+    seed: int = 0,
+    router: Router | None = None,
+    on_decision: OnDecision | None = None,
 ) -> tuple[SwitchCore, Recorder]:
     """A core with these engines ready at time 0, and its recorder."""
     recorder = Recorder()
     core = SwitchCore(
-        router=LeastOutstandingTokens(),
+        router=router or LeastOutstandingTokens(),
         rng=random.Random(seed),
         limits=limits or FailoverLimits(),
         max_flights=max_flights,
         ports=recorder,
         session=SESSION,
+        on_decision=on_decision,
     )
     for engine_id in engines:
         core.engine_joined(ReplicaId(engine_id), ready(engine_id), 0.0)

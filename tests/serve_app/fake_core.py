@@ -19,11 +19,14 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.metrics.stats import SchedulerStats
 
 from cluster.stall import StepClock
-from serve_app.engine_host import EngineHost, HostIdentity
+from serve_app.engine_host import EngineHost
+from serve_app.host_identity import HostIdentity
+from serve_app.kv_events import KvEvents
 from serve_app.link import Heartbeat
 from serve_app.replay import forced_tokens
 from serve_app.wire_security import EngineAddress, WireKeys
 from tests.serve_app.builders import KEYS
+from tests.serve_app.vllm_cache import PublishedCache
 
 HEARTBEAT = Heartbeat(0.1, 0.5)
 EMBEDDING = torch.arange(8, dtype=torch.float32)
@@ -45,10 +48,17 @@ def continuation(prompt: list[int], tokens: int) -> list[int]:
 class FakeCore:
     """One token per running request per step; a step is taken when `gate` lets it.
 
-    `steps_allowed` None: runs freely. A number: that many steps, then it waits (`allow`).
+    `steps_allowed` None: runs freely. A number: that many steps, then it waits (`allow`). `cache`
+    is where prompts are cached when their first token is out.
     """
 
-    def __init__(self, steps_allowed: int | None = None, task: str = "generate") -> None:
+    def __init__(
+        self,
+        steps_allowed: int | None = None,
+        task: str = "generate",
+        cache: PublishedCache | None = None,
+    ) -> None:
+        self.cache = cache
         self.running: dict[str, tuple[EngineCoreRequest, list[int]]] = {}
         self.added: list[EngineCoreRequest] = []
         self.aborted: list[str] = []
@@ -112,6 +122,8 @@ class FakeCore:
         index = len(done)
         sequence = [*request.prompt_token_ids, *done]
         token = forced[index] if index < len(forced) else next_token(sequence)
+        if self.cache is not None and not done:
+            self.cache.run(request)
         done.append(token)
         finished = len(done) >= params.max_tokens
         if finished:
@@ -136,7 +148,7 @@ class HostThread:
     """A real engine host over a fake core, on an event loop of its own thread.
 
     `core_ready` is the core's ready message, for API servers that read it; `keys` say which
-    switches it lets in.
+    switches it lets in. With `cache_blocks` it has a prefix cache, vLLM's own, of so many.
     """
 
     def __init__(
@@ -146,28 +158,35 @@ class HostThread:
         core_ready: bytes | None = None,
         stall_timeout_s: float | None = None,
         keys: WireKeys = KEYS,
+        block_tokens: int = 16,
+        cache_blocks: int = 0,
         **core: Any,
     ) -> None:
+        self.block_tokens = block_tokens
         self.clock, self._keys = StepClock(stall_timeout_s), keys
         self.engine_id = engine_id
         self._core_ready = core_ready or b"ready of " + engine_id.encode()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self.core: FakeCore = self.call(lambda: FakeCore(**core))
+        self.cache = PublishedCache(cache_blocks, block_tokens) if cache_blocks else None
+        events = self.await_there(self.cache.followed()) if self.cache else None
+        self.core: FakeCore = self.call(lambda: FakeCore(cache=self.cache, **core))
         self.host: EngineHost
         self.address: EngineAddress
-        self.host, self.address = self.call(self._make)
+        self.host, self.address = self.call(lambda: self._make(events))
 
-    def _make(self) -> tuple[EngineHost, EngineAddress]:
+    def _make(self, events: KvEvents | None) -> tuple[EngineHost, EngineAddress]:
         identity = HostIdentity(
             engine_id=self.engine_id,
             node="node",
             fingerprint="weights",
             can_replay=True,
             core_ready=self._core_ready,
+            block_tokens=self.block_tokens,
+            kv_total_tokens=0,
         )
-        host = EngineHost(self.core, identity, HEARTBEAT, self._keys.accepted, self.clock)
+        host = EngineHost(self.core, identity, HEARTBEAT, self._keys.accepted, self.clock, events)
         return host, host.start("127.0.0.1")
 
     def call(self, function: Callable[[], Any]) -> Any:
@@ -203,6 +222,8 @@ class HostThread:
     def close(self) -> None:
         """End the thread."""
         self.call(self.host.crash)
+        if self.cache is not None:
+            self.cache.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
         self._loop.close()

@@ -16,9 +16,7 @@ from serve_app.wire import (
     Frames,
     Hello,
     Kind,
-    KvAll,
     KvAsk,
-    KvBatch,
     Leaving,
     Load,
     OutputsCodec,
@@ -29,9 +27,9 @@ from serve_app.wire import (
     buffer_of,
     kind_of,
     pack,
-    pack_blocks,
     unpack,
 )
+from serve_app.wire_cache import KvAll, KvBatch, pack_blocks
 from tests.serve_app.builders import output, request, step
 
 # Values that survive msgpack unchanged: tuples become lists and NaN is not equal to itself.

@@ -61,10 +61,11 @@ def core_ready(max_model_len: int) -> bytes:
 
 
 class ModelFleet:
-    """The models of SPEC behind a Shell; engines come and go per test."""
+    """The models of SPEC (default: all) behind a Shell; engines come and go per test."""
 
-    def __init__(self) -> None:
-        parsed = cluster_spec.parse(SPEC)
+    def __init__(self, *names: str) -> None:
+        models = [model for model in SPEC["models"] if not names or model["name"] in names]
+        parsed = cluster_spec.parse({**SPEC, "models": models})
         self.models = {model.name: ModelApp(parsed, model, KEYS.own) for model in parsed.models}
         resumable = Resumable(KeptStreams("here", 1_000_000, BUILD_DEADLINE_S), no_peer)
         self.shell = Shell(self.models, 1_000_000, resumable)

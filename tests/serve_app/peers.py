@@ -11,7 +11,18 @@ from typing import Any, Self
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from serve_app.wire import WIRE_VERSION, Bye, Frames, Hello, Kind, Result, Utility, pack, unpack
+from serve_app.wire import (
+    WIRE_VERSION,
+    Bye,
+    Frames,
+    Hello,
+    Kind,
+    Load,
+    Result,
+    Utility,
+    pack,
+    unpack,
+)
 from serve_app.wire_security import (
     LOST_EVENTS,
     EngineAddress,
@@ -68,6 +79,10 @@ class Peer:
             frames = self._socket.recv_multipart()
             if Kind(frames[0]) in kinds:
                 return frames
+
+    def load(self) -> Load:
+        """The host's next load report."""
+        return unpack(self.receive(Kind.LOAD), Load)
 
     def call(self, call_id: int, method: str = "get_supported_tasks") -> Any:
         """A utility call: its answer, or None where the host said goodbye instead."""

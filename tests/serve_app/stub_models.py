@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from serve_app.dispatch import SESSION_ID_HEADER
 from serve_app.errors import GatewayError
 from serve_app.gateway import Shell
 from serve_app.kept_streams import KeptStreams
@@ -47,6 +48,7 @@ class StubModel:
     headers: dict[str, str] = field(default_factory=dict)
     refusal: GatewayError | None = None
     failure: str | None = None
+    by_session: bool = False
 
     def __post_init__(self) -> None:
         self.switch = StubSwitch(self.engines)
@@ -79,6 +81,8 @@ class StubModel:
     async def _answer(self, request: Request) -> Response:
         body = (await request.body()).decode("latin-1")
         answer = {"answered_by": self.name, "path": request.url.path, "body": body}
+        if SESSION_ID_HEADER in request.headers:
+            answer["session"] = request.headers[SESSION_ID_HEADER]
         return JSONResponse(answer, self.status, self.headers)
 
     async def _talk(self, socket: WebSocket) -> None:

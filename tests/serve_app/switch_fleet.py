@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cluster.failover import FailoverLimits
+from cluster.routing import Router
 from cluster.routing.least_load import LeastOutstandingTokens
 from serve_app.switch import Switch
 from serve_app.wire_security import WireKeys
@@ -18,11 +19,11 @@ PROMPT = [1, 2, 3]
 class Fleet:
     """A switch, its API server's sockets, and as many hosts as a test wants."""
 
-    def __init__(self, keys: WireKeys = KEYS) -> None:
+    def __init__(self, keys: WireKeys = KEYS, router: Router | None = None) -> None:
         self.hosts: dict[str, HostThread] = {}
         self.switch = Switch(
             name="model",
-            router=LeastOutstandingTokens(),
+            router=router or LeastOutstandingTokens(),
             limits=FailoverLimits(hold_timeout_s=30.0, finish_within_s=0.0),
             max_flights=1000,
             heartbeat=HEARTBEAT,

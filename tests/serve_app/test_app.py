@@ -157,8 +157,10 @@ def test_every_replica_is_given_the_models_it_serves_and_all_limits():
     [
         ([{**DEMO, "replicas": 3}, OTHER], [False, False, False]),
         ([{**DEMO, "engine": {"max_model_len": 512}}, OTHER], [True, True, False]),
+        ([{**DEMO, "routing": {"policy": "random"}}, OTHER], [True, False, False]),
+        ([{**DEMO, "routing": {"decision_log": "log.jsonl"}}, OTHER], [True, False, False]),
     ],
-    ids=["more replicas", "an engine argument"],
+    ids=["more replicas", "an engine argument", "another policy", "a decision log"],
 )
 def test_a_changed_spec_replaces_only_the_replicas_that_read_what_changed(changed, replaced):
     before, after = (

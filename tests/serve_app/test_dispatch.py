@@ -8,10 +8,13 @@ import json
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from starlette.datastructures import Headers
 
 from serve_app.dispatch import (
+    SESSION_ID_HEADER,
     ClientGoneError,
     UnreadableBodyError,
+    name_session,
     named_model,
     read_body,
     replayed,
@@ -308,3 +311,53 @@ def test_an_app_gets_its_client_s_messages_and_its_errors_come_through():
     with pytest.raises(ValueError, match="from the app"):
         asyncio.run(run_app(app, scope(), Client(b"ab"), send))
     assert [message["status"] for message in sent] == [200]
+
+
+# Sessions
+
+
+def session_of(body: bytes, **headers: str) -> str | None:
+    """What the app is told the session is; no other header changes."""
+    asked = scope(**headers)
+    others = [each for each in asked["headers"] if each[0] != SESSION_ID_HEADER.encode()]
+    name_session(asked, body)
+    assert [each for each in asked["headers"] if each[0] != SESSION_ID_HEADER.encode()] == others
+    return Headers(scope=asked).get(SESSION_ID_HEADER)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "session"),
+    [
+        pytest.param({"user": "ada"}, {}, "ada", id="the body's user"),
+        pytest.param({"user": "ada"}, {"x_session_id": "mine"}, "mine", id="a header wins"),
+        pytest.param({"user": "ada"}, {"x_session_id": ""}, "ada", id="an empty header is none"),
+        pytest.param({"user": ""}, {}, None, id="nor is an empty user one"),
+        pytest.param({"user": "a b\n\0"}, {}, "a%20b%0A%00", id="what no header may hold"),
+        pytest.param({"user": "\N{SNOWMAN}"}, {}, "%E2%98%83", id="more than Latin-1"),
+        pytest.param({"user": 5}, {}, None, id="a number"),
+        pytest.param({"user": None}, {}, None, id="null"),
+        pytest.param({}, {}, None, id="nobody"),
+        pytest.param(["user"], {}, None, id="no object"),
+        pytest.param(
+            {"user": "ada", "vllm_xargs": {"session_id": "s"}}, {}, None, id="vLLM's own argument"
+        ),
+        pytest.param({"user": "ada", "vllm_xargs": {"x": 1}}, {}, "ada", id="another argument"),
+        pytest.param({"user": "ada", "vllm_xargs": 5}, {}, "ada", id="arguments that are none"),
+    ],
+)
+def test_a_session_is_what_the_client_says_or_its_user(body, headers, session):
+    assert session_of(json.dumps(body).encode(), **headers) == session
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"user": "\\ud800"}', b"[" * 100_000])
+def test_a_body_that_is_no_json_names_no_session(body):
+    assert session_of(body) is None
+    assert session_of(body, x_session_id="mine") == "mine"
+
+
+@settings(max_examples=100)
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_two_users_are_two_sessions_that_fit_in_a_header(one, other):
+    sessions = [session_of(json.dumps({"user": user}).encode()) for user in (one, other)]
+    assert all(session.isascii() and session.isprintable() for session in sessions)
+    assert (sessions[0] == sessions[1]) == (one == other)

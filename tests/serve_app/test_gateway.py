@@ -59,6 +59,13 @@ def test_a_single_model_answers_whatever_has_no_name(request_):
     assert response.json()["answered_by"] == "one"
 
 
+@pytest.mark.parametrize("by_session", [False, True])
+def test_a_user_is_a_session_only_where_sessions_decide(by_session):
+    app = shell(StubModel("one", by_session=by_session))
+    answer = ask(app, "POST", CHAT, json={"model": "one", "user": "ada"}).json()
+    assert answer.get("session") == ("ada" if by_session else None)
+
+
 def error_of(response) -> dict:
     """The error of a response that has the one shape all errors have."""
     assert response.headers["content-type"] == "application/json"

@@ -13,12 +13,14 @@ from vllm.v1.engine import EngineCoreRequest
 from vllm.v1.serial_utils import MsgpackDecoder, MsgpackEncoder
 
 from cluster.failover import ResumeKind
+from cluster.routing.block_hash import block_hashes
 from serve_app.replay import FORCED_TOKENS_KEY
 from serve_app.resume import (
     UNBOUNDED_OUTPUT_TOKENS,
     attempt_request,
     described,
     drop_reserved,
+    expected_tokens,
     prompt_tokens,
     route_request,
 )
@@ -190,11 +192,14 @@ def test_a_replay_keeps_the_limits_and_carries_every_token(drawn):
 def test_a_router_sees_what_is_left_and_never_more_than_there_was(drawn):
     max_tokens, _, count = drawn
     original = request("r", max_tokens=max_tokens)
-    whole, rest = route_request(original), route_request(original, count)
+    emitted = list(range(7, 7 + count))
+    whole, rest = (route_request(original, 2, so_far) for so_far in ([], emitted))
     assert whole.prompt_tokens == 3
     assert rest.prompt_tokens == 3 + count
     assert rest.max_output_tokens == min(max_tokens - count, UNBOUNDED_OUTPUT_TOKENS)
     assert rest.max_output_tokens <= whole.max_output_tokens <= UNBOUNDED_OUTPUT_TOKENS
+    assert rest.blocks == block_hashes([1, 2, 3, *emitted], 2)
+    assert whole.blocks == rest.blocks[:1]
 
 
 @pytest.mark.parametrize(
@@ -215,6 +220,14 @@ def test_a_router_sees_what_is_left_and_never_more_than_there_was(drawn):
     ],
 )
 def test_sizes(sent, prompt, output):
-    size = route_request(sent)
+    size = route_request(sent, 16)
+    assert expected_tokens(sent) == prompt + output
     assert (size.prompt_tokens, size.max_output_tokens) == (prompt, output)
     assert prompt_tokens(sent) == prompt
+
+
+def test_a_session_and_blocks_are_what_a_router_goes_by():
+    sent = msgspec.structs.replace(request("r"), session_id="ada")
+    found = route_request(sent, 2)
+    assert (found.affinity_key, found.blocks) == ("ada", block_hashes([1, 2, 3], 2))
+    assert route_request(request("r"), 2).affinity_key is None
