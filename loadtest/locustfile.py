@@ -7,16 +7,18 @@ Everything else is in `loadtest/runtime`; here are only the options, and what a 
 
 import os
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from locust import events
 
+from loadtest.chaos.order import Order
 from loadtest.json_server import ServerError
 from loadtest.runtime.installed import LoadUser, install
 from loadtest.runtime.load import Load, LoadError
 from loadtest.runtime.options import KEY_VARIABLE, add_key_option, add_load_options
 from loadtest.scenario import Scenario, load_scenario
+from loadtest.scenario_faults import Disturbance
 from loadtest.scenario_layers import settings
 from loadtest.sessions import Session
 from loadtest.target import Target, find_target
@@ -50,6 +52,7 @@ def load_of(options: Namespace) -> Load:
         config={"scenario": scenario.model_dump(mode="json")},
         find=lambda host: _target(host, options),
         build=lambda target: _sessions(scenario, target),
+        faults=_faults(scenario, scenario.faults),
     )
 
 
@@ -67,6 +70,19 @@ def _sessions(scenario: Scenario, target: Target) -> Sequence[Session]:
         return build_sessions(scenario, target)
     except REFUSALS as error:
         raise LoadError(str(error)) from error
+
+
+def _faults(scenario: Scenario, asked: Disturbance | None) -> Callable[[Target], Order] | None:
+    if asked is None:
+        return None
+    return lambda target: Order(
+        url=target.base_url,
+        model=target.model,
+        faults=asked.kinds,
+        every_s=asked.every_s,
+        duration_s=scenario.duration_s,
+        seed=scenario.seed,
+    )
 
 
 @events.init_command_line_parser.add_listener

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from loadtest.arrivals import Arrivals
+from loadtest.scenario_faults import Disturbance
 from loadtest.scenario_parts import Part
 from loadtest.slo import Slo
 from loadtest.workloads.kinds import Workload
@@ -121,6 +122,11 @@ class Scenario(Part):
         description="Requests in flight at most; one that is due beyond is not sent, and counts "
         "as missed. Default 1024: what a server this far behind gets no more goodput from, and a "
         "bound on the client's memory.",
+    )
+    faults: Disturbance | None = Field(
+        default=None,
+        description="What is done to the server meanwhile, with a mark in the report for each; the "
+        "server must be a Tokenfleet on this machine. Default none.",
     )
     slo: Slo = Field(
         description="The objective that the report and the gate hold the run against: a mapping or "

@@ -19,7 +19,7 @@ function axis(of) {
 }
 
 function shape(of) {
-  if (of.type === "rect") return { ...of, fillcolor: colour("shade") };
+  if (of.type === "rect") return { ...of, fillcolor: colour(of.name) };
   const line = { ...of.line, color: colour("muted") };
   return { ...of, line, label: { ...of.label, font: { size: 11, color: colour("muted") } } };
 }

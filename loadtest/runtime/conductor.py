@@ -17,6 +17,7 @@ from locust.runners import STATE_MISSING, LocalRunner
 from loadtest.report_command import said, write_results
 from loadtest.run_folder import RunFolderError
 from loadtest.runtime import messages, progress
+from loadtest.runtime.disturber import Disturber
 from loadtest.runtime.facts import config_of, environment, found, instant
 from loadtest.runtime.live import Tally
 from loadtest.runtime.load import Load, LoadError
@@ -40,6 +41,7 @@ class Conductor:
         self._environment, self._load_of = environment, load_of
         self._runner = environment.runner
         self._writer: RunWriter | None = None
+        self._faults: Disturber | None = None  # of the run in progress
         self._news = Event()  # something was heard of the workers
         runner = environment.runner
         runner.register_message(messages.READY, self._on_ready)
@@ -117,6 +119,9 @@ class Conductor:
         options.host = self._environment.host
         load, aim = in_thread(found, self._load_of, options)
         machine = environment()  # before the start: it takes a while
+        if load.faults is not None:
+            self._faults = Disturber(load.faults(aim))
+            self._say(f"faults: {', '.join(self._faults.check())}")
         self._prepare(state, options)
         if state.closed:
             return
@@ -126,6 +131,8 @@ class Conductor:
         began = {"started_at": instant(began_at_s)}
         self._writer = RunWriter(path, config_of(load, aim), began | machine)
         self._tell(state, messages.GO, lambda _: {"at_s": began_at_s})
+        if self._faults is not None:
+            self._faults.begin(began_at_s, self._writer.mark, self._say)
         gevent.spawn_later(began_at_s - time.time(), self._hold_shape)
         scrape = gevent.spawn(self._scrape, self._writer, Scraper(aim.base_url), began_at_s)
         try:
@@ -202,6 +209,9 @@ class Conductor:
     def _close(self, state: RunState) -> None:
         state.closed = True
         self._news.set()
+        if self._faults is not None:  # before the writer is closed: it may have marks yet
+            state.problems += self._faults.end()
+            self._faults = None
         if state.refused is not None:
             log.error(state.refused)
         if self._writer is not None:

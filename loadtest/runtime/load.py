@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, Literal, Protocol
 
+from loadtest.chaos.order import Order
 from loadtest.sessions import Session
 
 Mode = Literal["open", "closed"]
@@ -37,7 +38,8 @@ class Load:
     `find` asks the server at a base URL what it is, `build` makes every session of the load for it;
     both may take seconds, and say by a LoadError what is wrong. `max_in_flight` bounds an open
     loop, and is split over the workers as the sessions are. A request that is due before
-    `warm_up_s` is marked as one of the warm-up. `tenant_headers` are laid over the aim's.
+    `warm_up_s` is marked as one of the warm-up. `tenant_headers` are laid over the aim's. `faults`
+    says what is to be done to the server meanwhile; None for a load that leaves it alone.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Load:
     max_in_flight: int = 1000
     config: Mapping[str, Any] = field(default_factory=dict)
     tenant_headers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    faults: Callable[[Any], Order] | None = None
 
     def headers(self, aim: Aim, session: Session) -> Mapping[str, str]:
         """What a request of `session` carries."""

@@ -148,7 +148,10 @@ def test_a_long_run_is_drawn_with_fewer_points_and_says_so(tmp_path: Path) -> No
 
 def test_marks_are_numbered_as_far_as_there_is_room() -> None:
     few, many = (
-        [line["label"]["text"] for line in mark_lines([Mark(float(at), "kill") for at in range(n)])]
+        [
+            line["label"]["text"]
+            for line in mark_lines([Mark(float(at), "kill-host", "host 7") for at in range(n)])
+        ]
         for n in (3, 50)
     )
     assert few == ["1", "2", "3"]
@@ -156,11 +159,25 @@ def test_marks_are_numbered_as_far_as_there_is_room() -> None:
 
 
 def test_what_was_done_to_the_server_is_listed(html: str) -> None:
-    assert "10.0 s: kill host" in Page(html).text
+    assert "10.0 s: kill-host: host 7 of engine a" in Page(html).text
+    assert "2 faults: 2 kill-host." in Page(html).text
     figures = json.loads(Page(html).scripts["figures"])
     for name in (name for name in figures if name.startswith("time-")):
         lines = [s for s in figures[name]["layout"]["shapes"] if s["type"] == "line"]
         assert [line["x0"] for line in lines] == [10.0, 20.0]
+
+
+def test_what_lasted_has_an_end_and_a_band(tmp_path: Path) -> None:
+    run = made_up_run(tmp_path, requests=120)
+    mark = {"at_s": 3.0, "kind": "pause-core", "what": "EngineCore 8 of engine a", "end_s": 6.0}
+    (run / run_records.MARKS).write_text(json.dumps(mark))
+    folder = RunFolder.read(run)
+    page = Page(render(folder, summary.summary(folder)))
+    assert "3.0 to 6.0 s: pause-core" in page.text
+    assert "a process stands still" in page.text
+    figures = json.loads(page.scripts["figures"])
+    (band,) = [s for s in figures["time-rate"]["layout"]["shapes"] if s.get("name") == "pause"]
+    assert (band["x0"], band["x1"]) == (3.0, 6.0)
 
 
 def test_the_report_is_written_beside_the_records(tmp_path: Path) -> None:
