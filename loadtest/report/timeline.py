@@ -154,7 +154,7 @@ class Timeline:
         edges_s = self._bins.edges_s
         x = axis(TIME, range=[float(edges_s[0]), float(edges_s[-1])])
         shapes = [*mark_lines(self._folder.marks), *pauses(self._folder.marks), *self._warm_up]
-        drawn = layout(x, y, colours, height=HEIGHT, shapes=shapes, **more)
+        drawn = layout(x, y, colours, height=HEIGHT, same_x="time", shapes=shapes, **more)
         also = [("warm-up, not counted", SHADE, "block")] if self._warm_up else []
         if any(mark.end_s is not None for mark in self._folder.marks):
             also.append(("a process stands still", PAUSE, "block"))

@@ -117,6 +117,14 @@ def test_nothing_is_loaded_from_elsewhere(html: str) -> None:
     assert re.findall(r"https?:|//[a-z]|@import|url\(", own) == []
 
 
+def test_charts_of_the_timeline_have_one_axis(html: str) -> None:
+    figures = json.loads(Page(html).scripts["figures"])
+    layouts = {name: figure["layout"] for name, figure in figures.items()}
+    timed = {name for name, layout in layouts.items() if layout["meta"]["x"] == "time"}
+    assert timed == {name for name in figures if name.startswith("time-")}
+    assert len({tuple(layouts[name]["xaxis"]["range"]) for name in timed}) == 1
+
+
 def test_texts_of_a_run_are_no_html(tmp_path: Path) -> None:
     scenario = "<script>alert(1)</script>"
     page = Page(report_of(tmp_path, requests=120, scenario=scenario))
