@@ -8,6 +8,7 @@ Everything else is in `loadtest/runtime`; here are only the options, and what a 
 import os
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from locust import events
@@ -22,6 +23,7 @@ from loadtest.scenario_faults import Disturbance
 from loadtest.scenario_layers import settings
 from loadtest.sessions import Session
 from loadtest.target import Target, find_target
+from loadtest.slo import is_good
 from loadtest.workloads import build_sessions
 
 REFUSALS = (ValueError, ServerError, OSError)
@@ -55,6 +57,7 @@ def load_of(options: Namespace) -> Load:
         faults=_faults(scenario, scenario.faults),
     )
 
+        is_good=partial(is_good, slo=scenario.slo),
 
 def _target(host: str, options: Namespace) -> Target:
     headers = {"Authorization": f"Bearer {options.api_key}"} if options.api_key else {}

@@ -6,9 +6,12 @@ from math import ceil
 from typing import Any, Literal, Protocol
 
 from loadtest.chaos.order import Order
+from loadtest.metrics import RequestSample
+from loadtest.run_records import RequestRecord
 from loadtest.sessions import Session
 
 Mode = Literal["open", "closed"]
+IsGood = Callable[[RequestSample], bool]
 
 
 class Aim(Protocol):
@@ -38,8 +41,11 @@ class Load:
     `find` asks the server at a base URL what it is, `build` makes every session of the load for it;
     both may take seconds, and say by a LoadError what is wrong. `max_in_flight` bounds an open
     loop, and is split over the workers as the sessions are. A request that is due before
-    `warm_up_s` is marked as one of the warm-up. `tenant_headers` are laid over the aim's. `faults`
-    says what is to be done to the server meanwhile; None for a load that leaves it alone.
+    `warm_up_s` is marked as one of the warm-up. `tenant_headers` are laid over the aim's. A closed
+    loop has `stages`, the first from 0 s on, or `users` all the time; with stages, `users` is the
+    most there are. `is_good` says whether a request met the load's objective; None where it has
+    none. `faults` says what is to be done to the server meanwhile; None for a load that leaves it
+    alone.
     """
 
     name: str
@@ -63,7 +69,12 @@ class Load:
         """How many requests one of `workers` may have in flight."""
         whole = self.max_in_flight if self.mode == "open" else self.users
         return ceil(whole / workers)
+    is_good: IsGood | None = None
 
+
+    def good(self, record: RequestRecord) -> bool | None:
+        """Whether it met the objective; None without one, and of the warm-up."""
+        return None if self.is_good is None or record.warm_up else self.is_good(record.sample)
 
 class LoadError(Exception):
     """The load cannot be sent; the message says why, to the person who asked for it."""
