@@ -6,6 +6,7 @@ the warm-up, which no number counts, is shaded.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from math import ceil
 from typing import Any
 
@@ -71,8 +72,20 @@ class Timeline:
 
     def _in_flight(self) -> Chart:
         in_flight = mean_in_flight((r.sample for r in self._folder.records), self._bins)
-        data = [line("in flight", self._bins.middles_s, in_flight)]
-        return self._chart("in-flight", "In flight", data, from_zero("requests"), [BLUE])
+        data = [line("in flight", self._bins.middles_s, in_flight), *self._users()]
+        return self._chart("in-flight", "In flight", data, from_zero("requests"), [BLUE, ORANGE])
+
+    def _users(self) -> list[Trace]:
+        """How many a closed loop with stages was to have; empty for another load."""
+        scenario = self._folder.config.get("scenario")
+        if not isinstance(scenario, dict) or not (stages := scenario.get("stages")):
+            return []
+        ends_s = list(accumulate((stage["duration_s"] for stage in stages), initial=0.0))
+        ends_s[-1] = float(scenario["duration_s"])
+        users = [stage["users"] for stage in stages]
+        trace = line("users of the stage", ends_s, [*users, users[-1]], dash="dash")
+        trace["line"]["shape"] = "hv"
+        return [trace]
 
     def _ttft(self) -> Chart | None:
         points = [

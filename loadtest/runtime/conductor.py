@@ -23,6 +23,7 @@ from loadtest.runtime.live import Tally
 from loadtest.runtime.load import Load, LoadError
 from loadtest.runtime.run_state import RunState
 from loadtest.runtime.run_writer import RunWriter, folder_of
+from loadtest.runtime.staged_shape import hold
 from loadtest.runtime.worker import LoadOf, in_thread
 from loadtest.server_metrics import Scraper
 
@@ -111,13 +112,16 @@ class Conductor:
         except LoadError as error:
             state.refused = str(error)
         if not (state.closed or state.stopped):
-            self._close(state)
-            self._runner.quit() if self._headless else self._runner.stop()
+            try:
+                self._close(state)
+            finally:  # whatever happens to the report, the process must end
+                self._runner.quit() if self._headless else self._runner.stop()
 
     def _run(self, state: RunState) -> None:
         options = self._environment.parsed_options
         options.host = self._environment.host
         load, aim = in_thread(found, self._load_of, options)
+        hold(self._environment.shape_class, load)
         machine = environment()  # before the start: it takes a while
         if load.faults is not None:
             self._faults = Disturber(load.faults(aim))
@@ -212,6 +216,7 @@ class Conductor:
         if self._faults is not None:  # before the writer is closed: it may have marks yet
             state.problems += self._faults.end()
             self._faults = None
+        self._environment.process_exit_code = state.exit_status
         if state.refused is not None:
             log.error(state.refused)
         if self._writer is not None:
@@ -220,7 +225,6 @@ class Conductor:
             self._writer.close(end | {"problems": state.problems})
             self._say_result(self._writer.path)
             self._writer = None
-        self._environment.process_exit_code = state.exit_status
 
     def _say_result(self, path: Path) -> None:
         """The run's verdict, and where its report is."""

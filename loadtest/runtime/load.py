@@ -35,6 +35,15 @@ class PlainAim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """So many users from an instant of a closed loop on, of which so many come or go a second."""
+
+    users: int
+    from_s: float = 0.0
+    spawn_rate_per_s: float = 100.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """One load. `config` is what `config.json` says of it, JSON only.
 
@@ -56,10 +65,16 @@ class Load:
     build: Callable[[Any], Sequence[Session]]
     warm_up_s: float = 0.0
     users: int = 1
+    stages: tuple[Stage, ...] = ()
     max_in_flight: int = 1000
     config: Mapping[str, Any] = field(default_factory=dict)
     tenant_headers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    is_good: IsGood | None = None
     faults: Callable[[Any], Order] | None = None
+
+    def good(self, record: RequestRecord) -> bool | None:
+        """Whether it met the objective; None without one, and of the warm-up."""
+        return None if self.is_good is None or record.warm_up else self.is_good(record.sample)
 
     def headers(self, aim: Aim, session: Session) -> Mapping[str, str]:
         """What a request of `session` carries."""
@@ -69,12 +84,7 @@ class Load:
         """How many requests one of `workers` may have in flight."""
         whole = self.max_in_flight if self.mode == "open" else self.users
         return ceil(whole / workers)
-    is_good: IsGood | None = None
 
-
-    def good(self, record: RequestRecord) -> bool | None:
-        """Whether it met the objective; None without one, and of the warm-up."""
-        return None if self.is_good is None or record.warm_up else self.is_good(record.sample)
 
 class LoadError(Exception):
     """The load cannot be sent; the message says why, to the person who asked for it."""

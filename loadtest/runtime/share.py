@@ -58,9 +58,15 @@ class Share:
         """The open loop, sent by `user`."""
         self._greenlets.spawn(self._dispatch, user)
 
+    def let_go(self, user: gevent.Greenlet) -> bool:
+        """Takes a user of the closed loop over, which ends with its session; False once stopped."""
+        if not self._stopped:
+            self._greenlets.add(user)
+        return not self._stopped
+
     def stop(self) -> None:
-        """Cuts what the open loop has in flight; it gets its records. Users of the closed loop are
-        Locust's to end."""
+        """Cuts what the open loop and users that were let go have in flight; it gets its records.
+        Other users of the closed loop are Locust's to end."""
         self._stopped = True
         self._greenlets.kill()
 

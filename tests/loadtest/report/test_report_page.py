@@ -188,6 +188,19 @@ def test_what_lasted_has_an_end_and_a_band(tmp_path: Path) -> None:
     assert (band["x0"], band["x1"]) == (3.0, 6.0)
 
 
+def test_a_closed_loops_stages_are_drawn(tmp_path: Path) -> None:
+    run = made_up_run(tmp_path, requests=120)
+    config = json.loads((run / run_records.CONFIG).read_text())
+    stages = [{"users": 1, "duration_s": 5.0}, {"users": 4, "duration_s": 9.0}]
+    config["scenario"] |= {"duration_s": 12.0, "stages": stages}
+    (run / run_records.CONFIG).write_text(json.dumps(config))
+    folder = RunFolder.read(run)
+    page = Page(render(folder, summary.summary(folder)))
+    _, users = json.loads(page.scripts["figures"])["time-in-flight"]["data"]
+    assert (users["x"], users["y"]) == ([0.0, 5.0, 12.0], [1, 4, 4])
+    assert "users of the stage" in page.text
+
+
 def test_the_report_is_written_beside_the_records(tmp_path: Path) -> None:
     from loadtest.report_command import write_results
 

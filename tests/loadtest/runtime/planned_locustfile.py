@@ -10,7 +10,7 @@ from locust import events
 from loadtest.chaos.order import Order, order_of
 from loadtest.runtime import progress
 from loadtest.runtime.installed import LoadUser, install
-from loadtest.runtime.load import Load, LoadError, PlainAim
+from loadtest.runtime.load import Load, LoadError, PlainAim, Stage
 from loadtest.runtime.options import KEY_VARIABLE, add_key_option, add_load_options
 from tests.loadtest.runtime.planned import read_plan
 
@@ -21,11 +21,15 @@ def load_of(options: Namespace) -> Load:
     settings, sessions = read_plan(options.scenario)
     return Load(
         name="planned",
-        config={"scenario": settings},
+        config={"scenario": settings | {"stages": None}},  # a scenario's look otherwise
         find=lambda host: PlainAim(host, "fake", {"X-Key": options.api_key or ""}),
         build=lambda _: sessions,
-        **settings | {"faults": _faults(settings)},
+        **settings | {"faults": _faults(settings), "stages": _stages(settings)},
     )
+
+
+def _stages(settings: dict[str, Any]) -> tuple[Stage, ...]:
+    return tuple(Stage(**stage) for stage in settings.get("stages", ()))
 
 
 def _faults(settings: dict[str, Any]) -> Callable[[PlainAim], Order] | None:
