@@ -77,7 +77,16 @@ def why_invalid(folder: RunFolder, slo: Slo | None) -> list[Reason]:
     """What the load generator says of its own run, and what its records show."""
     problems = folder.environment.get("problems", ())
     told = [Reason("load generator", str(problem)) for problem in problems]
-    return told + invalid_reasons(folder.records, slo)
+    return told + _undisturbed(folder) + invalid_reasons(folder.records, slo)
+
+
+def _undisturbed(folder: RunFolder) -> list[Reason]:
+    """A load with faults that saw none says nothing of what it is for."""
+    scenario = folder.config.get("scenario")
+    asked = scenario.get("faults") if isinstance(scenario, dict) else None
+    if not asked or folder.marks:
+        return []
+    return [Reason("no faults", "the scenario has faults, and none was done")]
 
 
 def _verdict(slo: Slo | None, invalid: Sequence[str], breaches: Sequence[str]) -> Verdict:

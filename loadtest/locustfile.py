@@ -7,18 +7,23 @@ Everything else is in `loadtest/runtime`; here are only the options, and what a 
 
 import os
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from locust import events
 
+from loadtest.chaos.order import Order
 from loadtest.json_server import ServerError
 from loadtest.runtime.installed import LoadUser, install
-from loadtest.runtime.load import Load, LoadError
+from loadtest.runtime.load import Load, LoadError, Stage
 from loadtest.runtime.options import KEY_VARIABLE, add_key_option, add_load_options
 from loadtest.scenario import Scenario, load_scenario
+from loadtest.scenario_faults import Disturbance
 from loadtest.scenario_layers import settings
+from loadtest.scenario_stages import FASTEST_SPAWN_PER_S, StagePart, starts_s
 from loadtest.sessions import Session
+from loadtest.slo import is_good
 from loadtest.target import Target, find_target
 from loadtest.workloads import build_sessions
 
@@ -38,18 +43,22 @@ def load_of(options: Namespace) -> Load:
         headers = {t.name: t.request_headers(os.environ) for t in scenario.tenants}
     except REFUSALS as error:
         raise LoadError(str(error)) from error
+    stages = _stages(scenario.stages or ())
     return Load(
         name=f"{scenario.name}-{scenario.variant}",
         mode=scenario.mode,
         duration_s=scenario.duration_s,
         warm_up_s=scenario.warm_up_s,
         timeout_s=scenario.timeout_s,
-        users=scenario.users or 1,
+        users=max((stage.users for stage in stages), default=scenario.users or 1),
+        stages=stages,
         max_in_flight=scenario.max_in_flight,
         tenant_headers=headers,
         config={"scenario": scenario.model_dump(mode="json")},
         find=lambda host: _target(host, options),
         build=lambda target: _sessions(scenario, target),
+        is_good=partial(is_good, slo=scenario.slo),
+        faults=_faults(scenario, scenario.faults),
     )
 
 
@@ -67,6 +76,30 @@ def _sessions(scenario: Scenario, target: Target) -> Sequence[Session]:
         return build_sessions(scenario, target)
     except REFUSALS as error:
         raise LoadError(str(error)) from error
+
+
+def _stages(asked: Sequence[StagePart]) -> tuple[Stage, ...]:
+    return tuple(
+        Stage(
+            users=stage.users,
+            from_s=from_s,
+            spawn_rate_per_s=stage.spawn_rate_per_s or FASTEST_SPAWN_PER_S,
+        )
+        for stage, from_s in zip(asked, starts_s(asked), strict=True)
+    )
+
+
+def _faults(scenario: Scenario, asked: Disturbance | None) -> Callable[[Target], Order] | None:
+    if asked is None:
+        return None
+    return lambda target: Order(
+        url=target.base_url,
+        model=target.model,
+        faults=asked.kinds,
+        every_s=asked.every_s,
+        duration_s=scenario.duration_s,
+        seed=scenario.seed,
+    )
 
 
 @events.init_command_line_parser.add_listener

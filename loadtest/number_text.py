@@ -1,5 +1,7 @@
 """Numbers as people read them: latencies in ms, shares in percent."""
 
+from collections.abc import Mapping
+
 from loadtest.summary_schema import Share
 
 NONE = "-"
@@ -41,3 +43,10 @@ def share(found: Share | None) -> str:
     if found is None or found.frac is None:
         return NONE
     return f"{percent(found.frac)} ({percent(found.low)} to {percent(found.high)}, n = {found.n:,})"
+
+
+def faults(found: Mapping[str, int]) -> str:
+    """`5 faults: 3 kill-host, 2 pause-core`."""
+    total = sum(found.values())
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in found.items())
+    return f"{total:,} fault{'' if total == 1 else 's'}: {kinds}"

@@ -32,13 +32,23 @@ class RawReply:
 
 @dataclass(slots=True)
 class Reading:
-    """What the events read so far add up to."""
+    """What the events read so far add up to. `choices` are those with content, as they came, kept
+    for who wants the text."""
 
     content_at_s: list[float] = field(default_factory=list)
+    choices: list[Mapping[str, Any]] | None = None
     usage: Mapping[str, Any] = field(default_factory=dict)
     text_crc32: int = 0
     done: bool = False
     error: str | None = None
+
+    @property
+    def text(self) -> str | None:
+        """The answer's text, of the first choice and without reasoning, as far as it came; None
+        where nobody wanted it."""
+        if self.choices is None:
+            return None
+        return "".join(_text(choice) for choice in self.choices if not choice.get("index"))
 
     def take(self, at_s: float, data: bytes) -> None:
         if data == DONE:
@@ -60,6 +70,8 @@ class Reading:
             self.usage = event.get("usage") or self.usage
             if content := content_of(event):
                 self.content_at_s.append(at_s)
+                if self.choices is not None:
+                    self.choices.extend(event["choices"])
                 self.text_crc32 = crc32(content.encode(), self.text_crc32)
 
 
@@ -74,10 +86,16 @@ def _choice_content(choice: Mapping[str, Any]) -> str:
     return "".join(p if isinstance(p, str) else json.dumps(p) for p in parts if p)
 
 
-def sample_of(reply: RawReply, t_sched_s: float | None = None) -> RequestSample:
-    """The request's sample. A reply that is not a complete, well-formed stream has an `error`, and
-    keeps the instants of what did arrive."""
-    reading = _read(reply) if reply.status == 200 else Reading()
+def _text(choice: Mapping[str, Any]) -> str:
+    return (choice.get("delta") or {}).get("content") or choice.get("text") or ""
+
+
+def sample_of(
+    reply: RawReply, t_sched_s: float | None = None, reading: Reading | None = None
+) -> RequestSample:
+    """The request's sample, of its `reading` where it was read already. A reply that is not a
+    complete, well-formed stream has an `error`, and keeps the instants of what did arrive."""
+    reading = reading or reading_of(reply)
     at_s = reading.content_at_s
     details = reading.usage.get("prompt_tokens_details") or {}
     return RequestSample(
@@ -94,9 +112,10 @@ def sample_of(reply: RawReply, t_sched_s: float | None = None) -> RequestSample:
     )
 
 
-def _read(reply: RawReply) -> Reading:
-    parser, reading = SSEParser(), Reading()
-    for at_s, part in reply.parts:
+def reading_of(reply: RawReply, *, wants_text: bool = False) -> Reading:
+    """Of a reply with an HTTP error, empty."""
+    parser, reading = SSEParser(), Reading(choices=[] if wants_text else None)
+    for at_s, part in reply.parts if reply.status == 200 else ():
         for data in parser.feed(part):
             reading.take(at_s, data)
     return reading

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from loadtest import run_records, summary
 from loadtest.exit_status import PASS, complain
+from loadtest.number_text import faults
 from loadtest.report.page import render
 from loadtest.run_folder import RunFolder, RunFolderError
 from loadtest.slo import Slo
@@ -31,8 +32,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def said(path: Path, found: Summary) -> str:
-    """A run's verdict, why it is not a pass, and where its report is."""
+    """A run's verdict, its faults, why it is not a pass, and where its report is."""
     verdict = f"{found.scenario}: {found.verdict}"
+    if found.faults:
+        verdict += f"; {faults(found.faults)}"
     return "\n".join([verdict, *found.reasons, str(path / run_records.REPORT)])
 
 

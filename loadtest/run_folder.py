@@ -35,10 +35,13 @@ class ServerSample:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Something that was done to the server."""
+    """Something that was done to the server: what kind of fault, and to whom, in words. `end_s` is
+    the end of what lasted, as a pause does."""
 
     at_s: float
+    kind: str
     what: str
+    end_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,4 +120,10 @@ def _server_sample(line: str) -> ServerSample:
 
 def _mark(line: str) -> Mark:
     fields = json.loads(line)
-    return Mark(float(fields["at_s"]), str(fields["what"]))
+    end_s = fields.get("end_s")
+    return Mark(
+        at_s=float(fields["at_s"]),
+        kind=str(fields["kind"]),
+        what=str(fields["what"]),
+        end_s=None if end_s is None else float(end_s),
+    )

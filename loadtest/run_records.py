@@ -4,7 +4,8 @@
     environment.json  versions, machine, time of day
     requests.jsonl    one `RequestRecord` a line, in the order in which the requests ended
     server.jsonl      the server's own metrics over the run: {"at_s": …, "metrics": {name: value}}
-    marks.jsonl       what was done to the server: {"at_s": …, "what": "kill host"}
+    marks.jsonl       what was done to the server: {"at_s": …, "kind": "kill-host",
+                      "what": "host 7 of engine a"}, and "end_s" of what lasted
     summary.json      what `report.html` and `gate` say, versioned
     report.html       one file, opens offline
 

@@ -13,7 +13,8 @@
 A variant's keys are laid over the file's, and those of the command line over both; a file without
 variants is the same in each. Unknown keys are refused, and every violation is reported at once,
 each under its key path. `loadtest/scenarios/` has the scenarios that come with this package: they
-are called by name, all others by path. The fields are `loadtest/scenario_model.py`'s.
+are called by name, all others by path. The fields are `loadtest/scenario_model.py`'s; faults that
+are done to the server meanwhile, `loadtest/scenario_faults.py`'s.
 """
 
 from collections.abc import Mapping

@@ -10,7 +10,9 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from loadtest.arrivals import Arrivals
+from loadtest.scenario_faults import Disturbance
 from loadtest.scenario_parts import Part
+from loadtest.scenario_stages import StagePart, mistakes
 from loadtest.slo import Slo
 from loadtest.workloads.kinds import Workload
 
@@ -96,11 +98,18 @@ class Scenario(Part):
         description="When sessions start in an open loop, over the whole duration. Required there, "
         "but for a trace, which has instants of its own; none in a closed loop.",
     )
+    stages: tuple[StagePart, ...] | None = Field(
+        default=None,
+        strict=False,
+        description="How many ask at once in a closed loop, and for how long: see "
+        "`loadtest/scenario_stages.py`. Default none: `users`, all the time.",
+    )
     users: int | None = Field(
         default=None,
         ge=1,
         validate_default=True,
-        description="How many ask at once in a closed loop. Required there, none in an open loop.",
+        description="How many ask at once in a closed loop. Required there, but with stages; none "
+        "in an open loop.",
     )
     sessions: int | None = Field(
         default=None,
@@ -121,6 +130,11 @@ class Scenario(Part):
         description="Requests in flight at most; one that is due beyond is not sent, and counts "
         "as missed. Default 1024: what a server this far behind gets no more goodput from, and a "
         "bound on the client's memory.",
+    )
+    faults: Disturbance | None = Field(
+        default=None,
+        description="What is done to the server meanwhile, with a mark in the report for each; the "
+        "server must be a Tokenfleet on this machine. Default none.",
     )
     slo: Slo = Field(
         description="The objective that the report and the gate hold the run against: a mapping or "
@@ -151,16 +165,39 @@ class Scenario(Part):
             raise ValueError(f"{value} must be below duration_s ({duration_s})")
         return value
 
+    @field_validator("stages")
+    @classmethod
+    def _stages(
+        cls, value: tuple[StagePart, ...] | None, info: ValidationInfo
+    ) -> tuple[StagePart, ...] | None:
+        if value is not None and info.data.get("mode") == "open":
+            raise ValueError("has no meaning in mode open")
+        if value is not None and (wrong := list(mistakes(value, info.data.get("duration_s")))):
+            raise ValueError("; ".join(wrong))
+        return value
+
     @field_validator("arrivals", "users", "sessions")
     @classmethod
     def _of_mode(cls, value: Any, info: ValidationInfo) -> Any:
-        mode, workload = info.data.get("mode"), info.data.get("workload")
+        mode = info.data.get("mode")
         if mode is None:
             return value
         belongs = (mode == "open") == (info.field_name == "arrivals")
         if value is not None and not belongs:
             raise ValueError(f"has no meaning in mode {mode}")
-        has_instants = mode == "open" and (workload is None or workload.kind == "trace")
-        if value is None and belongs and not has_instants:
+        told = cls._told_elsewhere(info)
+        if value is None and belongs and told is None:
             raise ValueError(f"required in mode {mode}, and not given")
+        if value is not None and told == "stages":
+            raise ValueError("is what the stages say; give one of the two")
         return value
+
+    @classmethod
+    def _told_elsewhere(cls, info: ValidationInfo) -> str | None:
+        """The other field that says what this one would; None where there is none. What is wrong
+        there, is reported there."""
+        if info.field_name == "users":
+            return "stages" if info.data.get("stages", ()) is not None else None
+        workload = info.data.get("workload")
+        is_open = info.field_name == "arrivals"
+        return "workload" if is_open and (workload is None or workload.kind == "trace") else None

@@ -3,6 +3,7 @@
 Latencies and tokens are of successful requests. The schedule lag is of every request that was sent.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence, Set
 from statistics import fmean
 
@@ -37,6 +38,7 @@ def summary(folder: RunFolder, slo: Slo | None = None) -> Summary:
         slo=judged.clauses,
         errors=errors_by_class(measured),
         warm_up_requests=len(folder.records) - len(measured),
+        faults=dict(Counter(mark.kind for mark in folder.marks).most_common()),
         kinds=groups_by(lambda record: record.kind, measured, good),
         tenants=groups_by(lambda record: record.tenant, measured, good),
     )

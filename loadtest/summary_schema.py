@@ -121,5 +121,7 @@ class Summary(Group):
     errors: dict[str, int]
     """Requests by class of error, the most frequent first."""
     warm_up_requests: int
+    faults: dict[str, int] = {}
+    """What was done to the server, by kind, the most frequent first; empty where nothing was."""
     kinds: dict[str, Group]
     tenants: dict[str, Group]

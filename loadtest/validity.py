@@ -2,6 +2,7 @@
 
     load generator    it says itself that the run is not whole: a worker was lost, it was stopped
     client-limited    the client sent late, so what it calls TTFT leaves part of the wait out
+    no faults         the scenario has faults, and none was done
     too few samples   one request more or less would decide a clause of the SLO
 
 A percentile with fewer than 1 / (1 - p) samples is, by nearest rank, the greatest of them: n < 100
@@ -29,7 +30,7 @@ DEFAULT_LAG_S = 0.025
 WITHOUT_SLO = (LatencyBound("ttft", 99, float("inf")),)
 """A report shows a p99 of the TTFT even where nothing is asked of it."""
 
-Kind = Literal["load generator", "client-limited", "too few samples"]
+Kind = Literal["load generator", "client-limited", "no faults", "too few samples"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Any
 from loadtest.bench.servers import ServerError, resolved_spec, served_model
 from loadtest.chaos import own, report
 from loadtest.chaos.kinds import spread
-from loadtest.chaos.plan import BY_SERVE, ON_ENGINES, TAKES_GATEWAYS, Fault
+from loadtest.chaos.plan import BY_SERVE, Fault, impossible
 from loadtest.chaos.records import Row, RunRow, row_file
 from loadtest.chaos.run import ChaosTest, Load, Subject
 from loadtest.chaos.truth import SetUpError
@@ -145,21 +145,13 @@ def _checked(
 ) -> tuple[Fault, ...]:
     """The faults to choose from; None means all that can be done. Raises WrongInputError for one
     that cannot."""
-    reasons = {fault: _impossible(fault, engines, gateways) for fault in Fault}
+    reasons = {fault: impossible(fault, engines, gateways) for fault in Fault}
     if not serve:
         reasons |= dict.fromkeys(BY_SERVE, "only on a cluster started for it, without --url")
     for fault in faults or ():
         if reasons[fault] is not None:
             raise WrongInputError(f"--faults {fault}: {reasons[fault]}")
     return tuple(fault for fault in faults or Fault if reasons[fault] is None)
-
-
-def _impossible(fault: Fault, engines: int, gateways: int) -> str | None:
-    if fault in TAKES_GATEWAYS and gateways < 2:
-        return f"needs 2 gateways, one is lost at a time; there is {gateways}"
-    if fault in ON_ENGINES and engines < 2:
-        return f"needs 2 engines, one is lost at a time; there is {engines}"
-    return None
 
 
 def _load(args: argparse.Namespace, faults: tuple[Fault, ...]) -> Load:

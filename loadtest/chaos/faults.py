@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from loadtest.chaos.plan import ON_ENGINES, Action, Fault
+from loadtest.chaos.plan import ON_ENGINES, Action, Fault, FleetState
 from loadtest.chaos.processes import processes_of
 from loadtest.chaos.view import View
 
@@ -33,6 +33,15 @@ Deploy = Callable[[Fault], Awaitable[str]]
 """Does a fault that Serve does; returns what was deployed, in words."""
 
 
+Struck = Callable[[str], None]
+"""Told what was done, in words, at the instant at which it was: a look for the victim takes time
+before it, a pause after it."""
+
+
+def _nobody(_: str) -> None:
+    return
+
+
 class MissedError(Exception):
     """The victim was gone before the fault could be done."""
 
@@ -44,7 +53,16 @@ class Faults:
     deploy: Deploy
     spent: set[str] = field(default_factory=set)
 
-    async def do(self, action: Action, view: View) -> str:
+    def left(self, view: View, engines: int, gateways: int) -> FleetState:
+        """What the plan may choose from; the fleet is to have so many engines and gateways."""
+        return FleetState(
+            ready=tuple(view.ready.keys() - self.spent),
+            target=engines,
+            gateways=tuple(view.gateways.keys() - self.spent),
+            gateways_target=gateways,
+        )
+
+    async def do(self, action: Action, view: View, struck: Struck = _nobody) -> str:
         """Do it; returns what was done, in words. A pause takes as long as it lasts.
 
         Raises MissedError.
@@ -52,16 +70,17 @@ class Faults:
         try:
             if action.fault is Fault.KILL_GATEWAY:
                 os.kill(int(action.victim), signal.SIGKILL)
-                return f"gateway process {action.victim}"
+                struck(what := f"gateway process {action.victim}")
+                return what
             if action.fault in ON_ENGINES:
-                return await self._on_engine(action, view)
+                return await self._on_engine(action, view, struck)
         except (psutil.NoSuchProcess, ProcessLookupError) as error:
             raise MissedError(f"{action.victim} was gone already: {error}") from error
         if action.fault is Fault.REDEPLOY:  # an old gateway answers until its last stream ends
             self.spent |= view.gateways.keys()
         return await self.deploy(action.fault)
 
-    async def _on_engine(self, action: Action, view: View) -> str:
+    async def _on_engine(self, action: Action, view: View, struck: Struck) -> str:
         kind = VICTIM_PROCESS[action.fault]
         # A list of what belongs to the host costs a look at every process: not on the event loop.
         processes = await asyncio.to_thread(processes_of, view.ready[action.victim])
@@ -70,18 +89,24 @@ class Faults:
         if not processes[kind]:
             raise MissedError(f"{action.victim} has no {kind}")
         victim = processes[kind][0]
+        what = f"{kind} {victim.pid} of engine {action.victim}"
         pause_s = PAUSES_S.get(action.fault)
         if pause_s is not None:
-            await _paused(victim, pause_s)
-            return f"{kind} {victim.pid} of engine {action.victim}, for {pause_s:g} s"
+            what += f", for {pause_s:g} s"
+            await _paused(victim, pause_s, lambda: struck(what))
+            return what
         self.spent.add(action.victim)
         victim.send_signal(SIGNALS.get(action.fault, signal.SIGKILL))
-        return f"{kind} {victim.pid} of engine {action.victim}"
+        struck(what)
+        return what
 
 
-async def _paused(process: psutil.Process, pause_s: float) -> None:
+async def _paused(
+    process: psutil.Process, pause_s: float, stopped: Callable[[], None] = lambda: None
+) -> None:
     process.send_signal(signal.SIGSTOP)
     try:
+        stopped()
         await asyncio.sleep(pause_s)
     finally:
         with suppress(psutil.NoSuchProcess):  # Serve may have replaced it meanwhile

@@ -44,7 +44,19 @@ ON_ENGINES = (
 BY_SERVE = (Fault.SCALE_UP, Fault.DRAIN, Fault.REDEPLOY)
 """Done by deploying another spec."""
 
+BY_SIGNAL = (*ON_ENGINES, Fault.KILL_GATEWAY)
+"""Done to processes of this machine; all that is not done by Serve."""
+
 TAKES_GATEWAYS = (Fault.REDEPLOY, Fault.KILL_GATEWAY)
+
+
+def impossible(fault: Fault, engines: int, gateways: int) -> str | None:
+    """Why a fault cannot be done to a fleet of that size; None where it can."""
+    if fault in TAKES_GATEWAYS and gateways < 2:
+        return f"needs 2 gateways, one is lost at a time; there is {gateways}"
+    if fault in ON_ENGINES and engines < 2:
+        return f"needs 2 engines, one is lost at a time; there is {engines}"
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,12 +17,11 @@ from loadtest.chaos import truth
 from loadtest.chaos.faults import Deploy, Faults, MissedError
 from loadtest.chaos.kinds import Kind
 from loadtest.chaos.outcome import Outcome
-from loadtest.chaos.plan import Fault, FleetState, Plan
+from loadtest.chaos.plan import Fault, Plan
 from loadtest.chaos.processes import growth
 from loadtest.chaos.records import EndRow, FaultRow, RequestRow, Row
 from loadtest.chaos.traffic import asker, steady
 from loadtest.chaos.truth import SetUpError, Truth
-from loadtest.chaos.view import View
 from loadtest.chaos.watch import Watch
 from loadtest.client import Endpoint
 
@@ -136,7 +135,8 @@ class ChaosTest:
         plan = self._plan()
         while self._now_s < self._load.duration_s:
             view = await self._watch.look()
-            action = plan.next(self._state(view), self._now_s)
+            state = self._faults.left(view, self._subject.engines(), self._subject.gateways)
+            action = plan.next(state, self._now_s)
             if action is None:
                 await asyncio.sleep(LOOK_EVERY_S)
                 continue
@@ -157,14 +157,6 @@ class ChaosTest:
             kill_every_s=load.kill_every_s,
             duration_s=load.duration_s,
             rng=Random(f"faults {load.seed}"),
-        )
-
-    def _state(self, view: View) -> FleetState:
-        return FleetState(
-            ready=tuple(view.ready.keys() - self._faults.spent),
-            target=self._subject.engines(),
-            gateways=tuple(view.gateways.keys() - self._faults.spent),
-            gateways_target=self._subject.gateways,
         )
 
     async def _whole(self) -> float | None:

@@ -60,9 +60,11 @@ def layout(
     colours: Sequence[str],
     *,
     height: int = HEIGHT,
+    same_x: str = "",
     **more: Any,
 ) -> dict[str, Any]:
-    """Two axes, and the series' colours."""
+    """Two axes, and the series' colours. Charts with one `same_x` are zoomed and panned together
+    along x, which must then have a `range`."""
     return {
         "xaxis": dict(x),
         "yaxis": dict(y),
@@ -70,7 +72,7 @@ def layout(
         "margin": MARGIN,
         "showlegend": False,
         "hovermode": "closest",
-        "meta": {"colours": list(colours)},
+        "meta": {"colours": list(colours), "x": same_x},
         **more,
     }
 

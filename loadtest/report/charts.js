@@ -1,10 +1,31 @@
 "use strict";
 // Draws every figure in the colours of the scheme that the reader prefers, and again when it changes.
+// Figures with the same `meta.x` have one x axis: who zooms or pans one of them, moves them all.
 const figures = JSON.parse(document.getElementById("figures").textContent);
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 
 function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+}
+
+// What the reader chose to see, by `meta.x`; nothing until then, or once it is all again.
+const shown = new Map();
+
+function together(x) {
+  return x ? Object.keys(figures).filter((id) => figures[id].layout.meta.x === x) : [];
+}
+
+function follow(id, change) {
+  const x = figures[id].layout.meta.x;
+  if (!x || !Object.keys(change).some((key) => key.startsWith("xaxis."))) return;
+  const all = change["xaxis.autorange"];
+  const range = all ? figures[id].layout.xaxis.range : document.getElementById(id).layout.xaxis.range;
+  const before = shown.get(x) || figures[id].layout.xaxis.range;
+  if (!all && range[0] === before[0] && range[1] === before[1]) return; // another's move, followed
+  shown.set(x, [...range]);
+  for (const other of together(x)) {
+    if (other !== id || all) Plotly.relayout(other, { "xaxis.range": [...range] });
+  }
 }
 
 function axis(of) {
@@ -19,7 +40,7 @@ function axis(of) {
 }
 
 function shape(of) {
-  if (of.type === "rect") return { ...of, fillcolor: colour("shade") };
+  if (of.type === "rect") return { ...of, fillcolor: colour(of.name) };
   const line = { ...of.line, color: colour("muted") };
   return { ...of, line, label: { ...of.label, font: { size: 11, color: colour("muted") } } };
 }
@@ -33,7 +54,7 @@ function themed(layout) {
     font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("text") },
     hoverlabel: { bgcolor: colour("card"), bordercolor: colour("rule"),
       font: { color: colour("text") } },
-    xaxis: axis(layout.xaxis),
+    xaxis: axis({ ...layout.xaxis, ...(shown.has(layout.meta.x) && { range: shown.get(layout.meta.x) }) }),
     yaxis: axis(layout.yaxis),
     shapes: (layout.shapes || []).map(shape),
   };
@@ -48,4 +69,7 @@ function draw() {
 }
 
 draw();
+for (const id of Object.keys(figures)) {
+  document.getElementById(id).on("plotly_relayout", (change) => follow(id, change));
+}
 dark.addEventListener("change", draw);

@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from loadtest.latencies import LATENCIES
-from loadtest.number_text import NONE, ms, number, per_s, percent, share
+from loadtest.number_text import NONE, faults, ms, number, per_s, percent, share
 from loadtest.report.engines import Engine
 from loadtest.report.html_table import facts, pairs, table
 from loadtest.run_folder import Mark
@@ -21,10 +21,12 @@ HEADLINES = {
 
 
 def headline(summary: Summary) -> str:
-    """The verdict, with the reasons for it."""
+    """The verdict, what the server was put through, and the reasons for the verdict."""
     reasons = "".join(f"<li>{escape(reason)}</li>" for reason in summary.reasons)
     css_class = summary.verdict.value.replace(" ", "-").lower()
     text = f"<p>{escape(HEADLINES[summary.verdict])}</p>"
+    if summary.faults:
+        text += f"<p>{escape(faults(summary.faults))}.</p>"
     if reasons:
         text += f"<ul>{reasons}</ul>"
     return f'<div class="verdict {css_class}" role="status">{text}</div>'
@@ -172,8 +174,14 @@ def _engine(engine: Engine, total: float) -> list[str]:
 
 def marks(found: Sequence[Mark]) -> str:
     """What the numbers in the timeline stand for."""
-    items = "".join(f"<li>{mark.at_s:,.1f} s: {escape(mark.what)}</li>" for mark in found)
+    items = "".join(
+        f"<li>{_when(mark)} s: {escape(f'{mark.kind}: {mark.what}')}</li>" for mark in found
+    )
     return f'<p>Marks, by number:</p><ol class="marks">{items}</ol>' if found else ""
+
+
+def _when(mark: Mark) -> str:
+    return f"{mark.at_s:,.1f}" + ("" if mark.end_s is None else f" to {mark.end_s:,.1f}")
 
 
 def settings(found: Mapping[str, Any]) -> str:

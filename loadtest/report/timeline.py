@@ -1,11 +1,12 @@
 """The run over time: rate, requests in flight, TTFT, errors, engines; a chart each, one time axis.
 
-What was done to the server stands in each as a numbered vertical line; the warm-up, which no number
-counts, is shaded.
+What was done to the server stands in each as a numbered vertical line, with a band where it lasted;
+the warm-up, which no number counts, is shaded.
 """
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from math import ceil
 from typing import Any
 
@@ -36,6 +37,7 @@ MOST_BINS = 80
 MOST_DOTS = 4000
 MOST_NUMBERS = 12  # of marks, so that they do not touch on a phone
 MOST_CLASSES = len(COLOURS)  # of errors that get a colour; the rest goes together
+SHADE, PAUSE = "shade", "pause"  # colours of bands
 TIME = "time since the load began, s"
 HEIGHT = 210
 
@@ -46,7 +48,7 @@ class Timeline:
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
         instants_s = [at_s for record in folder.records for at_s in _instants_s(record)]
-        instants_s += [mark.at_s for mark in folder.marks]
+        instants_s += [at for mark in folder.marks for at in (mark.at_s, mark.end_s or mark.at_s)]
         self._bins = Bins.over(min(instants_s), max(instants_s), MOST_BINS)
         self._warm_up = _warm_up(folder)
 
@@ -70,8 +72,20 @@ class Timeline:
 
     def _in_flight(self) -> Chart:
         in_flight = mean_in_flight((r.sample for r in self._folder.records), self._bins)
-        data = [line("in flight", self._bins.middles_s, in_flight)]
-        return self._chart("in-flight", "In flight", data, from_zero("requests"), [BLUE])
+        data = [line("in flight", self._bins.middles_s, in_flight), *self._users()]
+        return self._chart("in-flight", "In flight", data, from_zero("requests"), [BLUE, ORANGE])
+
+    def _users(self) -> list[Trace]:
+        """How many a closed loop with stages was to have; empty for another load."""
+        scenario = self._folder.config.get("scenario")
+        if not isinstance(scenario, dict) or not (stages := scenario.get("stages")):
+            return []
+        ends_s = list(accumulate((stage["duration_s"] for stage in stages), initial=0.0))
+        ends_s[-1] = float(scenario["duration_s"])
+        users = [stage["users"] for stage in stages]
+        trace = line("users of the stage", ends_s, [*users, users[-1]], dash="dash")
+        trace["line"]["shape"] = "hv"
+        return [trace]
 
     def _ttft(self) -> Chart | None:
         points = [
@@ -152,9 +166,11 @@ class Timeline:
     ) -> Chart:
         edges_s = self._bins.edges_s
         x = axis(TIME, range=[float(edges_s[0]), float(edges_s[-1])])
-        shapes = [*mark_lines(self._folder.marks), *self._warm_up]
-        drawn = layout(x, y, colours, height=HEIGHT, shapes=shapes, **more)
-        also = [("warm-up, not counted", "shade", "block")] if self._warm_up else []
+        shapes = [*mark_lines(self._folder.marks), *pauses(self._folder.marks), *self._warm_up]
+        drawn = layout(x, y, colours, height=HEIGHT, same_x="time", shapes=shapes, **more)
+        also = [("warm-up, not counted", SHADE, "block")] if self._warm_up else []
+        if any(mark.end_s is not None for mark in self._folder.marks):
+            also.append(("a process stands still", PAUSE, "block"))
         return Chart(f"time-{name}", title, data, drawn, note=note, wide=True, also=also)
 
 
@@ -186,11 +202,21 @@ def _mark_line(mark: Mark, text: str) -> dict[str, Any]:
     return {"type": "line", **ends, "line": {"dash": "dot", "width": 1.5}, "label": label}
 
 
+def pauses(marks: Sequence[Mark]) -> list[dict[str, Any]]:
+    """A band from the beginning to the end of each mark that has one."""
+    return [_band(mark.at_s, mark.end_s, PAUSE) for mark in marks if mark.end_s is not None]
+
+
+def _band(from_s: float, to_s: float, colour: str) -> dict[str, Any]:
+    """From bottom to top, behind what is drawn; `colour` is one of the page's."""
+    ends = {"x0": from_s, "x1": to_s, "yref": "paper", "y0": 0, "y1": 1}
+    return {"type": "rect", **ends, "line": {"width": 0}, "layer": "below", "name": colour}
+
+
 def _warm_up(folder: RunFolder) -> list[dict[str, Any]]:
     """The stretch before the first measured request, shaded; empty without a warm-up."""
     begun_s = [record.sample.t0_s for record in folder.records if record.warm_up]
     if not begun_s:
         return []
     measured_from_s = min(record.sample.t_sched_s for record in folder.measured)
-    stretch = {"x0": min(begun_s), "x1": measured_from_s, "yref": "paper", "y0": 0, "y1": 1}
-    return [{"type": "rect", **stretch, "line": {"width": 0}, "layer": "below"}]
+    return [_band(min(begun_s), measured_from_s, SHADE)]

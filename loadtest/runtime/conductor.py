@@ -17,11 +17,13 @@ from locust.runners import STATE_MISSING, LocalRunner
 from loadtest.report_command import said, write_results
 from loadtest.run_folder import RunFolderError
 from loadtest.runtime import messages, progress
+from loadtest.runtime.disturber import Disturber
 from loadtest.runtime.facts import config_of, environment, found, instant
 from loadtest.runtime.live import Tally
 from loadtest.runtime.load import Load, LoadError
 from loadtest.runtime.run_state import RunState
 from loadtest.runtime.run_writer import RunWriter, folder_of
+from loadtest.runtime.staged_shape import hold
 from loadtest.runtime.worker import LoadOf, in_thread
 from loadtest.server_metrics import Scraper
 
@@ -40,6 +42,7 @@ class Conductor:
         self._environment, self._load_of = environment, load_of
         self._runner = environment.runner
         self._writer: RunWriter | None = None
+        self._faults: Disturber | None = None  # of the run in progress
         self._news = Event()  # something was heard of the workers
         runner = environment.runner
         runner.register_message(messages.READY, self._on_ready)
@@ -109,14 +112,20 @@ class Conductor:
         except LoadError as error:
             state.refused = str(error)
         if not (state.closed or state.stopped):
-            self._close(state)
-            self._runner.quit() if self._headless else self._runner.stop()
+            try:
+                self._close(state)
+            finally:  # whatever happens to the report, the process must end
+                self._runner.quit() if self._headless else self._runner.stop()
 
     def _run(self, state: RunState) -> None:
         options = self._environment.parsed_options
         options.host = self._environment.host
         load, aim = in_thread(found, self._load_of, options)
+        hold(self._environment.shape_class, load)
         machine = environment()  # before the start: it takes a while
+        if load.faults is not None:
+            self._faults = Disturber(load.faults(aim))
+            self._say(f"faults: {', '.join(self._faults.check())}")
         self._prepare(state, options)
         if state.closed:
             return
@@ -126,6 +135,8 @@ class Conductor:
         began = {"started_at": instant(began_at_s)}
         self._writer = RunWriter(path, config_of(load, aim), began | machine)
         self._tell(state, messages.GO, lambda _: {"at_s": began_at_s})
+        if self._faults is not None:
+            self._faults.begin(began_at_s, self._writer.mark, self._say)
         gevent.spawn_later(began_at_s - time.time(), self._hold_shape)
         scrape = gevent.spawn(self._scrape, self._writer, Scraper(aim.base_url), began_at_s)
         try:
@@ -202,6 +213,10 @@ class Conductor:
     def _close(self, state: RunState) -> None:
         state.closed = True
         self._news.set()
+        if self._faults is not None:  # before the writer is closed: it may have marks yet
+            state.problems += self._faults.end()
+            self._faults = None
+        self._environment.process_exit_code = state.exit_status
         if state.refused is not None:
             log.error(state.refused)
         if self._writer is not None:
@@ -210,7 +225,6 @@ class Conductor:
             self._writer.close(end | {"problems": state.problems})
             self._say_result(self._writer.path)
             self._writer = None
-        self._environment.process_exit_code = state.exit_status
 
     def _say_result(self, path: Path) -> None:
         """The run's verdict, and where its report is."""

@@ -6,7 +6,7 @@
         pass
 
 `load_of` makes a Load of Locust's parsed options. Without `-u`, `-r` and `-t` a run has the load's
-number of users and ends when the load does.
+number of users, or its stages as a LoadTestShape, and ends when the load does.
 """
 
 import logging
@@ -17,10 +17,12 @@ from typing import Any
 from locust import events, task
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
+from locust.user.task import LOCUST_STATE_RUNNING, LOCUST_STATE_STOPPING
 
 from loadtest.runtime.conductor import Conductor
 from loadtest.runtime.load import Load, LoadError
 from loadtest.runtime.run_state import WRONG_INPUT
+from loadtest.runtime.staged_shape import install_shape
 from loadtest.runtime.web_tab import add_tab
 from loadtest.runtime.worker import LoadOf, Worker
 from loadtest.streaming_user import StreamingUser
@@ -33,10 +35,21 @@ class LoadUser(StreamingUser):
 
     abstract = True
     worker: Worker
+    _state: str | None  # of the base class, which sets it
 
     @task
     def work(self) -> None:
         self.worker.work(self)
+
+    def stop(self, force: bool = False) -> bool:
+        """Of a stage with fewer users: once its session has ended, since a request that is cut
+        would count as failed. Locust counts it no longer, and waits for nobody. At a run's end,
+        and between two sessions: at once."""
+        if self._state != LOCUST_STATE_RUNNING or not self.worker.let_go(self.greenlet):
+            return bool(super().stop(force))
+        self.group.discard(self.greenlet)
+        self._state = LOCUST_STATE_STOPPING
+        return False
 
 
 def install(load_of: LoadOf) -> None:
@@ -69,6 +82,7 @@ def _set_defaults(environment: Environment, load: Load) -> None:
     # figures where Locust rounds.
     options.only_summary = True
     logging.getLogger("locust.stats_logger").setLevel(logging.WARNING)
+    install_shape(environment, load)
     if environment.shape_class is not None:
         return
     if options.num_users is None:  # an open loop needs none, but Locust does

@@ -20,11 +20,13 @@ class Ledger:
     def ended(self, read: Read) -> None:
         self._lines.append(read.line)
         self._tally.ended(read.record.sample)
+        self._tally.judge(read.good)
 
-    def missed(self, record: RequestRecord) -> None:
+    def missed(self, record: RequestRecord, good: bool | None) -> None:
         self._lines.append(to_json(record))
         self._tally.offered += 1
         self._tally.missed += 1
+        self._tally.judge(good)
 
     def warmed_up(self, read: Read) -> None:
         self._lines.append(read.line)

@@ -35,13 +35,17 @@ class Histogram:
 
 @dataclass(slots=True)
 class Tally:
-    """`offered` are the requests that were due: sent, or missed. `done` have ended well."""
+    """`offered` are the requests that were due: sent, or missed. `done` have ended well. `judged`
+    are those that were missed or have ended and are none of the warm-up, `good` those of them that
+    met the load's objective; both stay 0 where it has none."""
 
     offered: int = 0
     missed: int = 0
     done: int = 0
     failed: int = 0
     output_tokens: int = 0
+    judged: int = 0
+    good: int = 0
     ttft: Histogram = field(default_factory=Histogram)
     tpot: Histogram = field(default_factory=Histogram)
     itl: Histogram = field(default_factory=Histogram)
@@ -56,6 +60,12 @@ class Tally:
         self.ttft.add_s(value for value in (ttft_s(sample),) if value is not None)
         self.tpot.add_s(value for value in (tpot_s(sample),) if value is not None)
         self.itl.add_s(gap_us / 1e6 for gap_us in sample.itl_us)
+
+    def judge(self, good: bool | None) -> None:
+        """Counts whether a request met the objective; None where that does not matter."""
+        if good is not None:
+            self.judged += 1
+            self.good += good
 
     def add(self, other: "Tally") -> None:
         for name in COUNTS:
@@ -80,5 +90,5 @@ class Tally:
         return cls(**fields)
 
 
-COUNTS = ("offered", "missed", "done", "failed", "output_tokens")
+COUNTS = ("offered", "missed", "done", "failed", "output_tokens", "judged", "good")
 HISTOGRAMS = ("ttft", "tpot", "itl")

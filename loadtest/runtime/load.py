@@ -5,9 +5,13 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, Literal, Protocol
 
+from loadtest.chaos.order import Order
+from loadtest.metrics import RequestSample
+from loadtest.run_records import RequestRecord
 from loadtest.sessions import Session
 
 Mode = Literal["open", "closed"]
+IsGood = Callable[[RequestSample], bool]
 
 
 class Aim(Protocol):
@@ -31,13 +35,26 @@ class PlainAim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """So many users from an instant of a closed loop on, of which so many come or go a second."""
+
+    users: int
+    from_s: float = 0.0
+    spawn_rate_per_s: float = 100.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """One load. `config` is what `config.json` says of it, JSON only.
 
     `find` asks the server at a base URL what it is, `build` makes every session of the load for it;
     both may take seconds, and say by a LoadError what is wrong. `max_in_flight` bounds an open
     loop, and is split over the workers as the sessions are. A request that is due before
-    `warm_up_s` is marked as one of the warm-up. `tenant_headers` are laid over the aim's.
+    `warm_up_s` is marked as one of the warm-up. `tenant_headers` are laid over the aim's. A closed
+    loop has `stages`, the first from 0 s on, or `users` all the time; with stages, `users` is the
+    most there are. `is_good` says whether a request met the load's objective; None where it has
+    none. `faults` says what is to be done to the server meanwhile; None for a load that leaves it
+    alone.
     """
 
     name: str
@@ -48,9 +65,16 @@ class Load:
     build: Callable[[Any], Sequence[Session]]
     warm_up_s: float = 0.0
     users: int = 1
+    stages: tuple[Stage, ...] = ()
     max_in_flight: int = 1000
     config: Mapping[str, Any] = field(default_factory=dict)
     tenant_headers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    is_good: IsGood | None = None
+    faults: Callable[[Any], Order] | None = None
+
+    def good(self, record: RequestRecord) -> bool | None:
+        """Whether it met the objective; None without one, and of the warm-up."""
+        return None if self.is_good is None or record.warm_up else self.is_good(record.sample)
 
     def headers(self, aim: Aim, session: Session) -> Mapping[str, str]:
         """What a request of `session` carries."""

@@ -8,17 +8,14 @@ busy cores, the p99 error of an ITL was 1.8 ms so, 7.3 ms with the work in the l
 with Python's own interval.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from gevent.threadpool import ThreadPool
 
 from loadtest.metrics import RequestSample
-from loadtest.reply import DONE, RawReply, sample_of
+from loadtest.reply import RawReply, reading_of, sample_of
 from loadtest.run_records import RequestRecord, to_json
-from loadtest.sse import SSEParser
 
 SWITCH_INTERVAL_S = 0.0002
 """For `sys.setswitchinterval`; Python's own is 5 ms."""
@@ -27,22 +24,26 @@ SWITCH_INTERVAL_S = 0.0002
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What is known of a request before its reply. `began_s` is the load's start on the clock of
-    the stamps, `t_sched_s` when the request was due, after that start; None: when it was sent."""
+    the stamps, `t_sched_s` when the request was due, after that start; None: when it was sent.
+    `good` tells whether a record met the load's objective: here, for it takes some microseconds."""
 
     record: Callable[..., RequestRecord]  # takes what the reply adds, by keyword
     began_s: float
     t_sched_s: float | None
     wants_text: bool = False
     expected: str | None = None
+    good: Callable[[RequestRecord], bool | None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """`line` is the record as in `requests.jsonl`; `text` None unless it was wanted."""
+    """`line` is the record as in `requests.jsonl`; `text` None unless it was wanted; `good` whether
+    the load's objective was met, None where that does not matter."""
 
     record: RequestRecord
     line: str
     text: str | None
+    good: bool | None = None
 
 
 class Reader:
@@ -59,12 +60,13 @@ class Reader:
 
 
 def read(reply: RawReply, asked: Asked) -> Read:
-    sample = since(sample_of(reply), asked.began_s, asked.t_sched_s)
-    text = text_of(reply) if asked.wants_text or asked.expected is not None else None
+    wants_text = asked.wants_text or asked.expected is not None
+    reading = reading_of(reply, wants_text=wants_text)
+    sample = since(sample_of(reply, reading=reading), asked.began_s, asked.t_sched_s)
     checkable = asked.expected is not None and sample.error is None
-    right = (text or "").strip() == (asked.expected or "").strip() if checkable else None
+    right = (reading.text or "").strip() == (asked.expected or "").strip() if checkable else None
     record = asked.record(sample=sample, right=right)
-    return Read(record, to_json(record), text)
+    return Read(record, to_json(record), reading.text, asked.good(record))
 
 
 def since(sample: RequestSample, began_s: float, t_sched_s: float | None) -> RequestSample:
@@ -77,22 +79,3 @@ def since(sample: RequestSample, began_s: float, t_sched_s: float | None) -> Req
         t1_s=None if sample.t1_s is None else round(sample.t1_s - began_s, 6),
         tn_s=None if sample.tn_s is None else round(sample.tn_s - began_s, 6),
     )
-
-
-def text_of(reply: RawReply) -> str:
-    """The answer's text, of the first choice and without reasoning, as far as it came."""
-    parser = SSEParser()
-    events = (data for _, part in reply.parts for data in parser.feed(part))
-    return "".join(_text(data) for data in events if data != DONE)
-
-
-def _text(data: bytes) -> str:
-    try:
-        choices = json.loads(data)["choices"]
-    except (ValueError, TypeError, KeyError):  # `sample_of` has said so
-        return ""
-    return "".join(_choice_text(choice) for choice in choices if not choice.get("index"))
-
-
-def _choice_text(choice: dict[str, Any]) -> str:
-    return (choice.get("delta") or {}).get("content") or choice.get("text") or ""

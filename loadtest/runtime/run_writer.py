@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from loadtest.run_records import CONFIG, ENVIRONMENT, REQUESTS, SERVER
+from loadtest.run_records import CONFIG, ENVIRONMENT, MARKS, REQUESTS, SERVER
 
 RUNS = Path("runs")
 
@@ -37,7 +37,7 @@ class RunWriter:
         self.path = path
         self._environment = dict(environment)
         self._requests = (path / REQUESTS).open("w", encoding="utf-8")
-        self._server: TextIO | None = None
+        self._others: dict[str, TextIO] = {}
         _write(path / CONFIG, config)
         _write(path / ENVIRONMENT, environment)
 
@@ -46,18 +46,24 @@ class RunWriter:
         self._requests.flush()
 
     def server(self, at_s: float, metrics: Mapping[str, float]) -> None:
-        """Makes its file when there is something to write: not every server has metrics."""
-        if self._server is None:
-            self._server = (self.path / SERVER).open("w", encoding="utf-8")
-        row = {"at_s": round(at_s, 3), "metrics": metrics}
-        print(json.dumps(row, separators=(",", ":")), file=self._server, flush=True)
+        self._add(SERVER, {"at_s": round(at_s, 3), "metrics": metrics})
+
+    def mark(self, mark: Mapping[str, Any]) -> None:
+        self._add(MARKS, mark)
+
+    def _add(self, name: str, row: Mapping[str, Any]) -> None:
+        """A line. Makes its file when there is something to write: not every server has metrics,
+        and not every load has faults."""
+        if name not in self._others:
+            self._others[name] = (self.path / name).open("w", encoding="utf-8")
+        print(json.dumps(row, separators=(",", ":")), file=self._others[name], flush=True)
 
     def close(self, end: Mapping[str, Any]) -> None:
         """`end` is what is known of the environment only now."""
         _write(self.path / ENVIRONMENT, {**self._environment, **end})
         self._requests.close()
-        if self._server is not None:
-            self._server.close()
+        for file in self._others.values():
+            file.close()
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

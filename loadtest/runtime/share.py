@@ -58,9 +58,15 @@ class Share:
         """The open loop, sent by `user`."""
         self._greenlets.spawn(self._dispatch, user)
 
+    def let_go(self, user: gevent.Greenlet) -> bool:
+        """Takes a user of the closed loop over, which ends with its session; False once stopped."""
+        if not self._stopped:
+            self._greenlets.add(user)
+        return not self._stopped
+
     def stop(self) -> None:
-        """Cuts what the open loop has in flight; it gets its records. Users of the closed loop are
-        Locust's to end."""
+        """Cuts what the open loop and users that were let go have in flight; it gets its records.
+        Other users of the closed loop are Locust's to end."""
         self._stopped = True
         self._greenlets.kill()
 
@@ -133,11 +139,19 @@ class Share:
         if self.load.mode == "open" and self._in_flight >= self._max_in_flight:
             error = f"missed: {self._in_flight} requests were in flight"
             sample = RequestSample(t_sched_s=round(at_s, 6), t0_s=round(at_s, 6), error=error)
-            self.ledger.missed(record(sample=sample, missed=True))
+            missed = record(sample=sample, missed=True)
+            self.ledger.missed(missed, self.load.good(missed))
             return None
         turn = session.turns[number]
         more = number + 1 < len(session.turns)
-        asked = Asked(record, self._began_s, due_s, wants_text=more, expected=turn.expected)
+        asked = Asked(
+            record,
+            self._began_s,
+            due_s,
+            wants_text=more,
+            expected=turn.expected,
+            good=self.load.good,
+        )
         read = self._sent(user, session, conversation.ask(turn), asked)
         return None if read.record.sample.error else read.text or ""
 

@@ -54,13 +54,19 @@ def rows(tally: Tally) -> list[Row]:
         _value("Missed arrivals", tally.missed),
         _value("Succeeded, of those that ended", succeeded),
         _value("Output tokens", tally.output_tokens),
-        _value("SLO attainment", "in the run's report"),
+        _attainment(tally),
     ]
 
 
 def _latency(name: str, histogram: Histogram) -> Row:
     p50, p99 = histogram.percentile_ms(50), histogram.percentile_ms(99)
     return _row(name, p50=p50, p99=p99, n=histogram.counts.total())
+
+
+def _attainment(tally: Tally) -> Row:
+    """Of the requests so far, without the warm-up."""
+    value = f"{tally.good / tally.judged:.1%}" if tally.judged else ""
+    return _row("SLO attainment", value=value, n=tally.judged)
 
 
 def _value(name: str, value: Any) -> Row:

@@ -63,6 +63,11 @@ class Worker:
             raise StopUser
         share.play(user, session)
 
+    def let_go(self, user: gevent.Greenlet) -> bool:
+        """Waits for a user that Locust sends away during a run, at the run's end at the latest;
+        False where there is no run, or it is being stopped."""
+        return self._share is not None and self._began.is_set() and self._share.let_go(user)
+
     # Before the start
 
     def _on_prepare(self, msg: Any, **_: Any) -> None:

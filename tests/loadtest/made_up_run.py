@@ -65,7 +65,10 @@ def made_up_run(path: Path, **options: Any) -> Path:
     if how.engines:
         _write_lines(path / run_records.SERVER, map(json.dumps, _server(how, end_s)))
     if how.kills_at_s:
-        marks = [{"at_s": at_s, "what": "kill host"} for at_s in how.kills_at_s]
+        marks = [
+            {"at_s": at_s, "kind": "kill-host", "what": "host 7 of engine a"}
+            for at_s in how.kills_at_s
+        ]
         _write_lines(path / run_records.MARKS, map(json.dumps, marks))
     return path
 

@@ -60,6 +60,5 @@ def test_settings_are_flat_and_their_differences_named() -> None:
     ]
     assert differences(a, b) == [
         "arrivals.rate_per_s: 4 in A, 5 in B",
-        "users: None in A, not set in B",
         "seed: not set in A, 1 in B",
     ]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from loadtest.reply import RawReply, content_of, sample_of
+from loadtest.reply import RawReply, content_of, reading_of, sample_of
 from tests.loadtest.fake_server import DONE, KEEP_ALIVE, delta, event, usage
 
 
@@ -87,3 +87,13 @@ def test_a_bad_reply_says_why(raw: RawReply, error: str) -> None:
 def test_a_cut_reply_keeps_the_instants_of_what_arrived() -> None:
     sample = sample_of(reply(delta(content="a"), failure="disconnected"))
     assert (sample.t1_s, sample.output_tokens) == (1.0, None)
+
+
+def test_the_text_is_the_first_choices_and_no_reasoning() -> None:
+    choices = [{"index": 0, "text": "a"}, {"index": 1, "text": "x"}]
+    events = [delta(reasoning="hm"), KEEP_ALIVE, event({"choices": choices}), delta(content="b")]
+    whole = reply(*events, b"data: not JSON\n\n", usage(2), DONE)
+    assert reading_of(whole, wants_text=True).text == "ab"
+    assert reading_of(whole).text is None, "nobody wants it"
+    refused = RawReply(0.0, 503, [(1.0, delta(content="no"))])
+    assert reading_of(refused, wants_text=True).text == ""

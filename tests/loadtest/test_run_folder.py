@@ -15,7 +15,7 @@ def test_what_was_written_comes_back(tmp_path: Path) -> None:
     assert len(folder.measured) == 20
     assert len(folder.records) == 20 + WARM_UP_REQUESTS
     assert folder.config["scenario"]["name"] == "chat"
-    assert folder.marks == [Mark(1.5, "kill host")]
+    assert folder.marks == [Mark(1.5, "kill-host", "host 7 of engine a")]
     assert folder.server[0].metrics['vllm:num_requests_running{engine="2",model_name="demo"}'] > 0
 
 

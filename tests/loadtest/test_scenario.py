@@ -242,3 +242,42 @@ def test_the_scenarios_of_the_package_are_listed() -> None:
         "burst", "chaos", "chat", "mixed_tenants", "multi_turn", "qa", "rag_long", "ramp", "smoke",
         "soak", "trace", "translate",
     ]  # fmt: skip
+
+
+STAGED = {**CLOSED, "users": None, "stages": [{"users": 2, "duration_s": 30}]}
+
+
+def test_a_closed_loop_has_users_or_stages(tmp_path: Path) -> None:
+    ramp = {"users": 16, "duration_s": 40, "spawn_rate_per_s": 1}
+    staged = STAGED | {"stages": [*STAGED["stages"], ramp]}
+    scenario = load_scenario(written(tmp_path, staged), "cpu")
+    assert scenario.users is None
+    assert [stage.users for stage in scenario.stages or ()] == [2, 16]
+    assert Scenario.model_validate_json(scenario.model_dump_json()) == scenario
+    assert violations(tmp_path, CLOSED | {"users": None}) == {
+        "users": "required in mode closed, and not given"
+    }
+    assert violations(tmp_path, STAGED | {"users": 8}) == {
+        "users": "is what the stages say; give one of the two"
+    }
+    assert "stages" in violations(tmp_path, OPEN | {"stages": STAGED["stages"]})
+
+
+@pytest.mark.parametrize(
+    ("stages", "said"),
+    [
+        ([], "there is no stage"),
+        ([{"users": 1, "duration_s": 9, "spawn_rate_per_s": 1}], "[0].spawn_rate_per_s has no"),
+        ([{"users": 1, "duration_s": 60}] * 2, "[1] would begin at 60 s, not within duration_s"),
+        (
+            [{"users": 1, "duration_s": 9}, {"users": 9, "duration_s": 3, "spawn_rate_per_s": 2}],
+            "[1]: 8 users come or go in 4 s, and it lasts 3",
+        ),
+    ],
+)
+def test_stages_that_cannot_be_held_are_refused(
+    tmp_path: Path, stages: list[dict[str, float]], said: str
+) -> None:
+    found = violations(tmp_path, STAGED | {"stages": stages})
+    assert found.keys() == {"stages"}
+    assert said in found["stages"]

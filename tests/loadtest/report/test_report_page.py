@@ -117,6 +117,14 @@ def test_nothing_is_loaded_from_elsewhere(html: str) -> None:
     assert re.findall(r"https?:|//[a-z]|@import|url\(", own) == []
 
 
+def test_charts_of_the_timeline_have_one_axis(html: str) -> None:
+    figures = json.loads(Page(html).scripts["figures"])
+    layouts = {name: figure["layout"] for name, figure in figures.items()}
+    timed = {name for name, layout in layouts.items() if layout["meta"]["x"] == "time"}
+    assert timed == {name for name in figures if name.startswith("time-")}
+    assert len({tuple(layouts[name]["xaxis"]["range"]) for name in timed}) == 1
+
+
 def test_texts_of_a_run_are_no_html(tmp_path: Path) -> None:
     scenario = "<script>alert(1)</script>"
     page = Page(report_of(tmp_path, requests=120, scenario=scenario))
@@ -148,7 +156,10 @@ def test_a_long_run_is_drawn_with_fewer_points_and_says_so(tmp_path: Path) -> No
 
 def test_marks_are_numbered_as_far_as_there_is_room() -> None:
     few, many = (
-        [line["label"]["text"] for line in mark_lines([Mark(float(at), "kill") for at in range(n)])]
+        [
+            line["label"]["text"]
+            for line in mark_lines([Mark(float(at), "kill-host", "host 7") for at in range(n)])
+        ]
         for n in (3, 50)
     )
     assert few == ["1", "2", "3"]
@@ -156,11 +167,38 @@ def test_marks_are_numbered_as_far_as_there_is_room() -> None:
 
 
 def test_what_was_done_to_the_server_is_listed(html: str) -> None:
-    assert "10.0 s: kill host" in Page(html).text
+    assert "10.0 s: kill-host: host 7 of engine a" in Page(html).text
+    assert "2 faults: 2 kill-host." in Page(html).text
     figures = json.loads(Page(html).scripts["figures"])
     for name in (name for name in figures if name.startswith("time-")):
         lines = [s for s in figures[name]["layout"]["shapes"] if s["type"] == "line"]
         assert [line["x0"] for line in lines] == [10.0, 20.0]
+
+
+def test_what_lasted_has_an_end_and_a_band(tmp_path: Path) -> None:
+    run = made_up_run(tmp_path, requests=120)
+    mark = {"at_s": 3.0, "kind": "pause-core", "what": "EngineCore 8 of engine a", "end_s": 6.0}
+    (run / run_records.MARKS).write_text(json.dumps(mark))
+    folder = RunFolder.read(run)
+    page = Page(render(folder, summary.summary(folder)))
+    assert "3.0 to 6.0 s: pause-core" in page.text
+    assert "a process stands still" in page.text
+    figures = json.loads(page.scripts["figures"])
+    (band,) = [s for s in figures["time-rate"]["layout"]["shapes"] if s.get("name") == "pause"]
+    assert (band["x0"], band["x1"]) == (3.0, 6.0)
+
+
+def test_a_closed_loops_stages_are_drawn(tmp_path: Path) -> None:
+    run = made_up_run(tmp_path, requests=120)
+    config = json.loads((run / run_records.CONFIG).read_text())
+    stages = [{"users": 1, "duration_s": 5.0}, {"users": 4, "duration_s": 9.0}]
+    config["scenario"] |= {"duration_s": 12.0, "stages": stages}
+    (run / run_records.CONFIG).write_text(json.dumps(config))
+    folder = RunFolder.read(run)
+    page = Page(render(folder, summary.summary(folder)))
+    _, users = json.loads(page.scripts["figures"])["time-in-flight"]["data"]
+    assert (users["x"], users["y"]) == ([0.0, 5.0, 12.0], [1, 4, 4])
+    assert "users of the stage" in page.text
 
 
 def test_the_report_is_written_beside_the_records(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.run_records import CONFIG, REQUESTS, read_records
+from loadtest.run_records import CONFIG, REPORT, REQUESTS, read_records
 from loadtest.runtime.launch import HeadlessRun, RunError, add_run_arguments, run, run_trial
 from tests.loadtest.runtime.planned import LOCUSTFILE, planned, session
 from tests.loadtest.timed_server import timed_server
@@ -65,6 +65,18 @@ def test_the_command_sends_a_scenario_by_its_name(tmp_path: Path) -> None:
         assert run(parser.parse_args(argv)) == 0
     records = list(read_records((tmp_path / "run" / REQUESTS).read_text().splitlines()))
     assert {record.right for record in records if not record.warm_up} == {False}
+
+
+def test_a_scenario_with_stages_is_held_and_drawn(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    add_run_arguments(parser)
+    stages = "stages=[{users: 1, duration_s: 1}, {users: 2, duration_s: 1}]"
+    closed = ["mode=closed", "arrivals=null", "sessions=400", "duration_s=2", stages]
+    argv = ["translate", "--out", str(tmp_path / "run")]
+    argv += [word for setting in closed for word in ("--set", setting)]
+    with timed_server() as url:
+        assert run(parser.parse_args([*argv, "--host", url])) == 0
+    assert "users of the stage" in (tmp_path / "run" / REPORT).read_text()
 
 
 STARTED = """

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from loadtest.metrics import RequestSample, percentile
 from loadtest.runtime.live import Histogram, Tally
 from loadtest.runtime.progress import line
+from loadtest.runtime.web_tab import rows
 
 SAMPLE = RequestSample(
     t_sched_s=0, t0_s=0, t1_s=0.1, tn_s=0.3, itl_us=(50_000, 150_000), output_tokens=3
@@ -48,6 +49,20 @@ def test_tallies_add_up_and_travel() -> None:
     whole.add(Tally.of_message(tally(SAMPLE, missed=2).to_message()))
     whole.add(tally(SAMPLE, FAILED))
     assert whole == tally(SAMPLE, SAMPLE, FAILED, missed=2)
+
+
+def test_attainment_is_of_those_that_were_judged() -> None:
+    whole = tally(SAMPLE, FAILED, missed=1)
+    assert value_of(whole) == ("", 0), "there is no objective"
+    for good in (True, True, False, None):
+        whole.judge(good)
+    whole.add(Tally.of_message(Tally(judged=1, good=0).to_message()))
+    assert value_of(whole) == ("50.0%", 4)
+
+
+def value_of(tally: Tally) -> tuple[str, int]:
+    (row,) = [row for row in rows(tally) if row["name"] == "SLO attainment"]
+    return row["value"], row["n"]
 
 
 def test_the_line_says_rates_of_its_own_interval() -> None:

@@ -1,9 +1,13 @@
 """A load, and how it is split."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadtest.metrics import RequestSample
+from loadtest.run_records import RequestRecord
 from loadtest.runtime.load import Load, LoadError, PlainAim, share_of
 from loadtest.sessions import Session, Turn
 
@@ -44,3 +48,12 @@ def test_a_tenants_headers_are_laid_over_the_loads() -> None:
 def test_connections_are_for_what_a_worker_may_have_in_flight() -> None:
     assert load(max_in_flight=5).connections(2) == 3
     assert load(mode="closed", users=4).connections(2) == 2
+
+
+def test_the_warm_up_meets_no_objective() -> None:
+    sample = RequestSample(t_sched_s=0, t0_s=0)
+    measured = RequestRecord(session=0, turn=0, kind="chat", sample=sample)
+    judging = load(is_good=lambda found: found is sample)
+    assert judging.good(measured) is True
+    assert judging.good(replace(measured, warm_up=True)) is None
+    assert load().good(measured) is None

@@ -1,6 +1,5 @@
 """A reply's bytes to its record."""
 
-import json
 from functools import partial
 
 import pytest
@@ -8,8 +7,8 @@ import pytest
 from loadtest.metrics import RequestSample
 from loadtest.reply import RawReply
 from loadtest.run_records import RequestRecord, from_json
-from loadtest.runtime.reading import Asked, read, text_of
-from tests.loadtest.fake_server import DONE, KEEP_ALIVE, delta, event, usage
+from loadtest.runtime.reading import Asked, read
+from tests.loadtest.fake_server import DONE, delta, usage
 
 RECORD = partial(RequestRecord, session=3, turn=1, kind="chat")
 
@@ -60,8 +59,17 @@ def test_a_failed_answer_is_neither_right_nor_wrong() -> None:
     assert found.record.right is None
 
 
-def test_the_text_is_the_first_choices_and_no_reasoning() -> None:
-    choices = [{"index": 0, "text": "a"}, {"index": 1, "text": "x"}]
-    events = [delta(reasoning="hm"), KEEP_ALIVE, event({"choices": choices}), delta(content="b")]
-    assert text_of(reply(*events, b"data: not JSON\n\n", usage(2), DONE)) == "ab"
-    assert text_of(reply(json.dumps({"error": "no"}).encode(), status=503)) == ""
+@pytest.mark.parametrize(("objective", "good"), [(True, True), (False, False), (None, None)])
+def test_the_objective_is_asked_about_the_record(objective: bool | None, good: bool | None) -> None:
+    asked: list[RequestRecord] = []
+
+    def judge(record: RequestRecord) -> bool | None:
+        asked.append(record)
+        return objective
+
+    found = read(WHOLE, Asked(RECORD, 90.0, None, good=judge))
+    assert (found.good, asked) == (good, [found.record])
+
+
+def test_the_text_is_there_where_it_is_wanted() -> None:
+    assert read(WHOLE, Asked(RECORD, 90.0, None, wants_text=True)).text == " Paris\n"

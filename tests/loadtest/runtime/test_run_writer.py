@@ -25,6 +25,9 @@ def test_what_was_measured_is_there_before_the_end(tmp_path: Path) -> None:
     assert not (tmp_path / "server.jsonl").exists(), "the server has said nothing"
     writer.server(1.00049, {"a": 1.0})
     assert (tmp_path / "server.jsonl").read_text() == '{"at_s":1.0,"metrics":{"a":1.0}}\n'
+    writer.mark({"at_s": 2.0, "kind": "kill-host", "what": "host 7"})
+    (mark,) = (tmp_path / "marks.jsonl").read_text().splitlines()
+    assert mark == '{"at_s":2.0,"kind":"kill-host","what":"host 7"}'
     writer.close({"problems": []})
     environment = json.loads((tmp_path / "environment.json").read_text())
     assert environment == {"started_at": "now", "problems": []}

@@ -145,6 +145,40 @@ def test_a_shape_of_the_locustfile_says_how_many_users_there_are(url: str, tmp_p
     assert in_flight_at_most(late) == 3
 
 
+STAGES = [{"users": 1}, {"users": 4, "from_s": 0.9}, {"users": 1, "from_s": 3.0}]
+
+
+@pytest.mark.parametrize("options", [(), ("--processes", "2")])
+def test_stages_say_how_many_users_there_are_and_cut_no_request(
+    url: str, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    sessions = [session(n, at_s=None, first_s=0.02, gap_s=0.02, chunks=10) for n in range(200)]
+    settings = {"mode": "closed", "users": 4, "duration_s": 5.0, "stages": STAGES}
+    outcome = sent(url, tmp_path, sessions, *options, **settings)
+    assert (outcome.status, set(errors(outcome))) == (0, {None}), outcome.output
+    samples = [record.sample for record in outcome.records]
+    assert in_flight_at_most([s for s in samples if s.t0_s < 0.8]) == 1
+    assert in_flight_at_most([s for s in samples if 2.2 < s.t0_s < 2.9]) == 4
+    assert in_flight_at_most([s for s in samples if s.t0_s > 4.4]) == 1
+
+
+def test_users_that_were_let_go_are_stopped_with_the_run(url: str, tmp_path: Path) -> None:
+    sessions = [session(n, at_s=None, first_s=0.1, gap_s=1.0, chunks=60) for n in range(3)]
+    stages = [{"users": 3}, {"users": 1, "from_s": 0.5}]
+    settings = {"mode": "closed", "users": 3, "duration_s": 60.0, "timeout_s": 60.0}
+    stop = {"stop": signal.SIGINT, "stop_at": "offered 3 (0.0/s)"}
+    outcome = sent(url, tmp_path, sessions, **stop, **settings, stages=stages)
+    assert errors(outcome) == ["stopped before it ended"] * 3
+    assert outcome.status == 2
+
+
+def test_stages_beside_a_shape_of_the_locustfile_are_refused(url: str, tmp_path: Path) -> None:
+    settings = {"mode": "closed", "stages": STAGES, "locustfile": SHAPED}
+    outcome = sent(url, tmp_path, [session(0, at_s=None)], **settings)
+    assert outcome.status == 3
+    assert "planned has stages, and Locust began with a shape of its own" in outcome.output
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_stopped_keeps_what_it_has(
     url: str, tmp_path: Path, stop: signal.Signals
