@@ -102,23 +102,28 @@ class _Offers:
         self._ttfts_s, self._costs_s = added.predict(added.uncached_tokens)
         self._uncached_tokens = added.uncached_tokens
         self._prompt_tokens = added.prompt_tokens
-        _, self._without_cache_s = added.predict(np.full_like(self._costs_s, self._prompt_tokens))
+        self._wanted_s = self._costs_s + added.displaced(added.uncached_tokens)
+        whole_prompt = np.full_like(self._costs_s, self._prompt_tokens)
+        self._without_cache_s = added.predict(whole_prompt)[1] + added.displaced(whole_prompt)
         no_credit = np.asarray(shares) > LOAD_BOUND
-        self._deciding_s = np.where(no_credit, self._without_cache_s, self._costs_s)
+        self._deciding_s = np.where(no_credit, self._without_cache_s, self._wanted_s)
         least_s = self._deciding_s.min()
         one_more_s = added.of_one_more()[self._deciding_s == least_s].min()
         self._slack_s = float(one_more_s) * max(TIE_FRAC, added.others_frac)
         self._near = self._deciding_s <= least_s + self._slack_s
 
     def near(self) -> list[int]:
-        """Those whose cost counts as the least."""
-        indices: list[int] = self._near.nonzero()[0].tolist()
+        """Those whose cost counts as the least, and of them those that hold as much as any: what an
+        engine holds is certain, what others send it at this instant is not."""
+        near = self._near.nonzero()[0]
+        most_tokens = self._uncached_tokens[near].min() + TIE_FRAC * self._prompt_tokens
+        indices: list[int] = near[self._uncached_tokens[near] <= most_tokens].tolist()
         return indices
 
     def reason(self, picked: int) -> RouteReason:
         if len(self._costs_s) == 1:
             return RouteReason.ONLY
-        if self._costs_s[picked] > self._costs_s.min() + self._slack_s:
+        if self._wanted_s[picked] > self._wanted_s.min() + self._slack_s:
             return RouteReason.SPILLED
         if self._cache_decided(picked):
             return RouteReason.CACHED
