@@ -107,6 +107,7 @@ class _Offers:
         self._without_cache_s = added.predict(whole_prompt)[1] + added.displaced(whole_prompt)
         no_credit = np.asarray(shares) > LOAD_BOUND
         self._deciding_s = np.where(no_credit, self._without_cache_s, self._wanted_s)
+        self._deciding_tokens = np.where(no_credit, self._prompt_tokens, self._uncached_tokens)
         least_s = self._deciding_s.min()
         one_more_s = added.of_one_more()[self._deciding_s == least_s].min()
         self._slack_s = float(one_more_s) * max(TIE_FRAC, added.others_frac)
@@ -116,8 +117,8 @@ class _Offers:
         """Those whose cost counts as the least, and of them those that hold as much as any: what an
         engine holds is certain, what others send it at this instant is not."""
         near = self._near.nonzero()[0]
-        most_tokens = self._uncached_tokens[near].min() + TIE_FRAC * self._prompt_tokens
-        indices: list[int] = near[self._uncached_tokens[near] <= most_tokens].tolist()
+        tokens = self._deciding_tokens[near]
+        indices: list[int] = near[tokens <= tokens.min() + TIE_FRAC * self._prompt_tokens].tolist()
         return indices
 
     def reason(self, picked: int) -> RouteReason:
