@@ -68,7 +68,7 @@ CHUNK_TOKENS = 2048
 With a larger budget fewer steps carry the base; that is a few percent of a chunk's time."""
 
 DISPLACED = 2.0
-"""How often a token is computed again that was displaced. Between 1 and 2.5 on the conversations of
+"""How often a token is computed again that was displaced. From 1 to 3 on the conversations of
 Mooncake's trace, whose caches are full: below, prefixes are computed on too many engines; above,
 the engines that hold the long ones get more than their share."""
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cluster.routing.added_latency import AddedLatency
 from cluster.routing.least_load import LeastOutstandingTokens
-from cluster.routing.predicted_cost import TIE_FRAC, PredictedCost
+from cluster.routing.predicted_cost import TIE_FRAC, UNSEEN_REQUESTS, PredictedCost
 from cluster.types import BlockHash, ReplicaSnapshot, RouteReason, RouteRequest
 from tests.cluster.builders import Draw, replica, route_request
 from tests.cluster.routing_cases import GPU, SLOW_GPU, distribution, fleets, requests
@@ -121,7 +121,7 @@ def test_it_picks_from_the_least_costs_by_brute_force(request, replicas):
     )
     own = sum(each.inflight_requests for each in replicas)
     others_frac = 1 - own / requests_ if requests_ else 0.0
-    most_s = ranked[0][0] + ranked[0][1] * max(TIE_FRAC, others_frac)
+    most_s = ranked[0][0] + ranked[0][1] * max(TIE_FRAC, UNSEEN_REQUESTS * others_frac)
     near = [each for cost_s, _, each in ranked if cost_s <= most_s]
     missing = {each.id: max(1, request.prompt_tokens - each.cached_tokens) for each in near}
     most_tokens = min(missing.values()) + TIE_FRAC * request.prompt_tokens
@@ -258,6 +258,11 @@ def test_gateways_do_not_herd_onto_the_one_that_is_least_loaded_by_less_than_a_r
     assert max(picks.values()) <= 7
     costs = PredictedCost().choose(LONG, replicas, Draw(0)).costs
     assert len({cost.cost_s for cost in costs}) == 8  # the least alone would have had all 16
+
+
+def test_gateways_do_not_herd_onto_one_that_had_eight_requests_fewer_at_its_last_report():
+    replicas = [shared("r0"), *(known(f"r{i}", running=17, inflight_requests=0) for i in (1, 2, 3))]
+    assert set(at_one_instant(replicas)) == {"r0", "r1", "r2", "r3"}
 
 
 def test_gateways_all_avoid_one_that_has_much_more_to_do():
