@@ -8,8 +8,8 @@ reported is the cost alone.
 
 Near ties: costs are the same that differ by less than `TIE_FRAC` of what one more request like this
 would add. Several gateways see the same reports, and what the others have sent since, and what has
-ended, is in none; so they are the same in the measure that other gateways are at work, up to what
-`UNSEEN_REQUESTS` more requests add. Of replicas whose cost is the same, those are left that hold
+ended, is in none; so they are the same up to what `UNSEEN_REQUESTS` more requests add, fewer where
+other gateways have less than half of the work. Of replicas whose cost is the same, those are left that hold
 the most of the prompt, within `TIE_FRAC` of it. Of these the one with the fewest outstanding tokens
 of this gateway is picked, which tells gateways apart; and one at random where these tie too.
 
@@ -46,11 +46,12 @@ from cluster.types import (
 TIE_FRAC = 0.05
 """Of the cost that one request adds: less is within the error of any prediction."""
 
-UNSEEN_REQUESTS = 8.0
-"""By so many does the number at one replica differ from what its last report lets expect. With
-engines that report four times a second, 2 gateways and nothing shared, the 90th percentile of the
-TTFT was 2 to 2.8 times that of least load where this was 1. From 4 on it was no longer for requests
-all alike; for sizes that scatter as in Azure's trace it was 1.4 times with 4 and 1.1 with 8."""
+UNSEEN_REQUESTS = 4.0
+"""By so many does the number at one replica differ from what its last report lets expect, where at
+least half of the work is others'. With engines that report four times a second, 2 gateways and
+nothing shared, the 90th percentile of the TTFT was 2 to 2.8 times that of least load where this was
+0.5. From 2 on it was no longer for requests all alike; for sizes that scatter as in Azure's trace
+it was 1.4 times with 2 and 1.1 with 4. With 6, queues are longer again: 12 gateways."""
 
 LOAD_BOUND = 1.25
 """Times the mean work. Below the 1.3 that is promised, since the tally follows with some delay."""
@@ -126,8 +127,8 @@ class _Offers:
         self._deciding_tokens = np.where(no_credit, self._prompt_tokens, self._uncached_tokens)
         least_s = self._deciding_s.min()
         one_more_s = added.of_one_more()[self._deciding_s == least_s].min()
-        unseen_requests = max(TIE_FRAC, UNSEEN_REQUESTS * added.others_frac)
-        self._slack_s = float(one_more_s) * unseen_requests
+        unseen_requests = UNSEEN_REQUESTS * min(1.0, 2.0 * added.others_frac)
+        self._slack_s = float(one_more_s) * max(TIE_FRAC, unseen_requests)
         self._near = self._deciding_s <= least_s + self._slack_s
 
     def near(self) -> list[int]:

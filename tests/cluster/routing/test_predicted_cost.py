@@ -124,7 +124,7 @@ def test_it_picks_from_the_least_costs_by_brute_force(request, replicas):
     )
     own = sum(each.inflight_requests for each in replicas)
     others_frac = 1 - own / requests_ if requests_ else 0.0
-    most_s = ranked[0][0] + ranked[0][1] * max(TIE_FRAC, UNSEEN_REQUESTS * others_frac)
+    most_s = ranked[0][0] + ranked[0][1] * max(TIE_FRAC, UNSEEN_REQUESTS * min(1, 2 * others_frac))
     near = [each for cost_s, _, each in ranked if cost_s <= most_s]
     missing = {each.id: max(1, request.prompt_tokens - each.cached_tokens) for each in near}
     most_tokens = min(missing.values()) + TIE_FRAC * request.prompt_tokens
