@@ -9,9 +9,10 @@ reported is the cost alone.
 Near ties: costs are the same that differ by less than `TIE_FRAC` of what one more request like this
 would add. Several gateways see the same reports, and what the others have sent since, and what has
 ended, is in none; so they are the same up to what `UNSEEN_REQUESTS` more requests add, fewer where
-other gateways have less than half of the work. Of replicas whose cost is the same, those are left that hold
-the most of the prompt, within `TIE_FRAC` of it. Of these the one with the fewest outstanding tokens
-of this gateway is picked, which tells gateways apart; and one at random where these tie too.
+other gateways have less than half of the work. Of replicas whose cost is the same, those are left
+that hold the most of the prompt, within `TIE_FRAC` of it. Of these the one with the fewest
+outstanding tokens of this gateway is picked, which tells gateways apart; and one at random where
+these tie too.
 
 Bound: a replica that had more than `LOAD_BOUND` times the mean of the work given lately gets no
 credit for what it holds, nor does it win a near tie by it. It may still be the one with the least
