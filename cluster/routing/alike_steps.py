@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from cluster.types import StepCost
 
 ALIKE_FRAC = 0.25
-"""Identical engines were found to differ by up to 20 % in simulation; an A100 and an H100 differ by
-60 % (decodes) and more."""
+"""Identical engines were found to differ by up to 20 % in simulation. Types whose decode steps
+differ less from the mean of both, as those of A100 and H100 may, are told apart by their prompt
+tokens, and by what they have queued."""
 
 
 def alike(costs: Sequence[StepCost], mean: StepCost, decode_requests: float) -> list[StepCost]:
