@@ -37,6 +37,13 @@ is left, vLLM preempts, and as many tokens are computed again:
 
 Sums over replicas are exact ones (`fsum`), so that their order changes no cost.
 
+Later requests: a full cache drops as many tokens as are computed. What one engine computes that
+another holds already takes the room of something that neither will have, and whose next request
+computes it again while a fair share of all requests waits. Where nothing is cached, this is the
+same on all alike:
+
+    displaced = DISPLACED * u * prefill_token_s * (1 + fair share)
+
 Everything is an expectation, in seconds that someone waits, so that nothing has to be weighed
 against anything, and a slow engine is dear by its own step cost.
 """
@@ -59,6 +66,11 @@ Floats = NDArray[np.float64]
 CHUNK_TOKENS = 2048
 """Prompt tokens in a step with a long queue: vLLM's least default `max_num_batched_tokens` (0.32).
 With a larger budget fewer steps carry the base; that is a few percent of a chunk's time."""
+
+DISPLACED = 2.0
+"""How often a token is computed again that was displaced. From 1 to 3 on the conversations of
+Mooncake's trace, whose caches are full: below, prefixes are computed on too many engines; above,
+the engines that hold the long ones get more than their share."""
 
 LEAST_TOKEN_S = 1e-9
 """Below any engine's time for a prompt token; a fitted 0 must not make its speed infinite."""
@@ -100,7 +112,8 @@ class AddedLatency:
         passed = queued_tokens / CHUNK_TOKENS / typical_output_tokens
         beside = decoding * np.maximum(0.0, 1.0 - passed)
         beside += np.maximum(0.0, requests - decoding) / np.maximum(1.0, passed)
-        self._delayed = np.maximum(beside, _fair_requests(float(requests.sum()), self.token_s))
+        self._fair_requests = _fair_requests(float(requests.sum()), self.token_s)
+        self._delayed = np.maximum(beside, self._fair_requests)
         self._output_s = self._output_tokens * (base_s + self._decode_s * (2.0 * beside + 1.0))
 
         self._growing = self._output_tokens + decoding * typical_output_tokens / 2.0
@@ -120,6 +133,11 @@ class AddedLatency:
         )
         others_s = self._delayed * (uncached_tokens * self.token_s + again_s)
         return ttft_s, ttft_s + self._output_s + others_s
+
+    def displaced(self, uncached_tokens: Floats) -> Floats:
+        """What later requests wait longer for what so many tokens displace from the cache."""
+        again_s: Floats = DISPLACED * uncached_tokens * self.token_s
+        return again_s * (1.0 + self._fair_requests)
 
     def of_one_more(self) -> Floats:
         """What a request like this one, ahead of it, would add to its cost on each replica."""

@@ -119,11 +119,23 @@ class _Facts:
         """The winner's cost, and the least of the others'."""
         mine = self.costs[self.winner.id]
         text = f"{mine.cost_s:.3f} s over all requests, the first token after {mine.ttft_s:.3f} s"
-        others = [cost for cost in self.costs.values() if cost.replica_id != mine.replica_id]
-        if not others:
+        next_best = self._next_best
+        if next_best is None:
             return text
-        next_best = min(others, key=lambda cost: cost.cost_s)
         return f"{text} ({next_best.replica_id}: {next_best.cost_s:.3f} s)"
+
+    @property
+    def _next_best(self) -> ReplicaCost | None:
+        others = [cost for cost in self.costs.values() if cost.replica_id != self.winner.id]
+        return min(others, key=lambda cost: cost.cost_s, default=None)
+
+    @property
+    def counted(self) -> str:
+        """What decided beside the costs, where by them alone another one would have won."""
+        next_best = self._next_best
+        if next_best is None or next_best.cost_s >= self.costs[self.winner.id].cost_s:
+            return ""
+        return ", counting near ties and what the prompt displaces from caches"
 
 
 def _tie(facts: _Facts) -> str:
@@ -150,10 +162,12 @@ SENTENCES: Mapping[RouteReason, Callable[[_Facts], str]] = {
     RouteReason.ONLY: lambda f: f"{f.name} is the only replica that may take the request.",
     RouteReason.LEAST_LOADED: lambda f: f"{f.name} has the fewest of those compared: {f.load}.",
     RouteReason.TIE: _tie,
-    RouteReason.LEAST_COST: lambda f: f"{f.name} has the least predicted cost: {f.price}.",
+    RouteReason.LEAST_COST: lambda f: (
+        f"{f.name} has the least predicted cost{f.counted}: {f.price}."
+    ),
     RouteReason.CACHED: lambda f: (
         f"{f.name} holds {f.winner.cached_tokens} of the {f.request.prompt_tokens} prompt tokens, "
-        f"which makes its predicted cost the least: {f.price}."
+        f"which makes its predicted cost the least{f.counted}: {f.price}."
     ),
     RouteReason.TURN: lambda f: f"It is the turn of {f.name}, of {f.candidates} replicas.",
     RouteReason.RANDOM: lambda f: f"{f.name} was drawn at random from {f.candidates} replicas.",

@@ -1,4 +1,5 @@
-"""The example specs that come with the package, and how `spec=` finds them."""
+"""The examples that come with the package: specs, how `spec=` finds them, and workloads for
+`tokenfleet simulate`."""
 
 from pathlib import Path
 
@@ -8,7 +9,8 @@ DEFAULT = "spec-local-one.yaml"
 
 
 def names() -> list[str]:
-    return sorted(p.name for p in Path(__file__).parent.glob("*.yaml"))
+    """Of the specs."""
+    return sorted(p.name for p in Path(__file__).parent.glob("spec-*.yaml"))
 
 
 def find(spec: str) -> Path:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.routing.added_latency import CHUNK_TOKENS, AddedLatency, known_step_cost
+from cluster.routing.added_latency import CHUNK_TOKENS, DISPLACED, AddedLatency, known_step_cost
 from cluster.types import ReplicaSnapshot, RouteRequest, StepCost
 from tests.cluster.builders import replica, route_request
 from tests.cluster.routing_cases import GPU, SLOW_GPU, fleets, requests
@@ -76,6 +76,20 @@ def by_hand(
 def test_it_is_the_formula(request, replicas, typical):
     expected = by_hand(request, replicas, typical)
     assert np.allclose(predict(request, replicas, typical), expected, rtol=1e-9)
+
+
+@settings(deadline=None)
+@given(requests, fleets())
+def test_what_is_displaced_is_computed_again_while_a_fair_share_waits(request, replicas):
+    step_costs = [each.step_cost or GPU for each in replicas]
+    added = AddedLatency(request, replicas, step_costs, 30.0)
+    speeds = sum(1 / cost.prefill_token_s for cost in step_costs)
+    everyone = sum(there(each) for each in replicas)
+    expected = [
+        DISPLACED * uncached * (cost.prefill_token_s + everyone / speeds)
+        for uncached, cost in zip(added.uncached_tokens, step_costs, strict=True)
+    ]
+    assert np.allclose(added.displaced(added.uncached_tokens), expected, rtol=1e-9)
 
 
 # --- the engine -------------------------------------------------------------------------------

@@ -55,6 +55,13 @@ def test_every_reason_has_a_sentence():
         ),
         (
             "predicted_cost",
+            [known("a", cached_tokens=3000, queued_prefill_tokens=6000), known("b")],
+            "a holds 3000 of the 4000 prompt tokens, which makes its predicted cost the least, "
+            "counting near ties and what the prompt displaces from caches: 2.808 s over all "
+            "requests, the first token after 0.788 s (b: 2.479 s).",
+        ),
+        (
+            "predicted_cost",
             [known("a"), known("b")],
             "a is one of those whose predicted cost counts as the least: 2.479 s over all "
             "requests, the first token after 0.459 s (b: 2.479 s).",

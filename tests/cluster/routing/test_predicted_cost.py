@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.routing.added_latency import AddedLatency
+from cluster.routing.added_latency import AddedLatency, known_step_cost
+from cluster.routing.alike_steps import alike
 from cluster.routing.least_load import LeastOutstandingTokens
-from cluster.routing.predicted_cost import TIE_FRAC, PredictedCost
+from cluster.routing.predicted_cost import TIE_FRAC, UNSEEN_REQUESTS, PredictedCost
 from cluster.types import BlockHash, ReplicaSnapshot, RouteReason, RouteRequest
 from tests.cluster.builders import Draw, replica, route_request
 from tests.cluster.routing_cases import GPU, SLOW_GPU, distribution, fleets, requests
@@ -108,11 +109,14 @@ def test_without_any_step_cost_it_is_least_load(request, replicas, draw):
 @settings(deadline=None)
 @given(requests, fleets())
 def test_it_picks_from_the_least_costs_by_brute_force(request, replicas):
-    """The oracle: price each, sort, take all within the slack, then those with fewest tokens."""
+    """The oracle: price each with what it displaces, sort, take all within the slack, of them those
+    that hold the most, then those with fewest tokens."""
     replicas = [replace(each, step_cost=each.step_cost or GPU) for each in replicas]
-    step_costs = [each.step_cost for each in replicas]
+    mean = known_step_cost(replicas)
+    decoding = sum(each.decode_requests for each in replicas) / len(replicas)
+    step_costs = alike([each.step_cost for each in replicas], mean, decoding)
     added = AddedLatency(request, replicas, step_costs, float(request.max_output_tokens))
-    _, costs_s = added.predict(added.uncached_tokens)
+    costs_s = added.predict(added.uncached_tokens)[1] + added.displaced(added.uncached_tokens)
     ranked = sorted(zip(costs_s, added.of_one_more(), replicas, strict=True), key=lambda o: o[:2])
     requests_ = sum(
         max(each.inflight_requests, each.running_requests + each.waiting_requests)
@@ -120,8 +124,11 @@ def test_it_picks_from_the_least_costs_by_brute_force(request, replicas):
     )
     own = sum(each.inflight_requests for each in replicas)
     others_frac = 1 - own / requests_ if requests_ else 0.0
-    most_s = ranked[0][0] + ranked[0][1] * max(TIE_FRAC, others_frac)
+    most_s = ranked[0][0] + ranked[0][1] * max(TIE_FRAC, UNSEEN_REQUESTS * min(1, 2 * others_frac))
     near = [each for cost_s, _, each in ranked if cost_s <= most_s]
+    missing = {each.id: max(1, request.prompt_tokens - each.cached_tokens) for each in near}
+    most_tokens = min(missing.values()) + TIE_FRAC * request.prompt_tokens
+    near = [each for each in near if missing[each.id] <= most_tokens]
     fewest = min(each.outstanding_tokens for each in near)
     best = {each.id for each in near if each.outstanding_tokens == fewest}
     found = distribution(PredictedCost(), request, replicas)
@@ -135,6 +142,48 @@ def test_costs_are_finite_and_a_first_token_comes_before_the_last(request, repli
     for cost in PredictedCost().choose(request, replicas, Draw(draw)).costs:
         assert np.isfinite(cost.cost_s)
         assert 0.0 < cost.ttft_s < cost.cost_s
+
+
+# --- what is displaced, and near ties ----------------------------------------------------------
+
+
+def test_a_dearer_engine_wins_where_its_prefix_would_displace_as_much_elsewhere():
+    replicas = [
+        known("a", cached_tokens=3000, queued_prefill_tokens=6000, waiting=1),
+        known("b"),
+    ]
+    decision = PredictedCost().choose(LONG, replicas, Draw(0))
+    held, idle = decision.costs
+    assert held.cost_s > idle.cost_s  # which are what is predicted, without what is displaced
+    assert (decision.replica_id, decision.reason) == ("a", RouteReason.CACHED)
+
+
+def test_displacing_does_not_outweigh_a_long_queue():
+    queued = known("a", cached_tokens=3000, queued_prefill_tokens=60_000, waiting=9)
+    decision = PredictedCost().choose(LONG, [queued, known("b")], Draw(0))
+    assert decision.replica_id == "b"
+
+
+def shared(name: str, **loads: object) -> ReplicaSnapshot:
+    """One whose requests all came through other gateways."""
+    return known(name, running=9, inflight_requests=0, **loads)
+
+
+def test_of_near_equal_costs_the_one_that_holds_most_wins_though_it_got_more_from_here():
+    holder = shared("a", cached_tokens=512, queued_prefill_tokens=16_000, outstanding_tokens=9000)
+    decision = PredictedCost().choose(LONG, [holder, shared("b")], Draw(0))
+    assert (decision.replica_id, decision.reason) == ("a", RouteReason.TIE)
+    empty = replace(holder, cached_tokens=0, queued_prefill_tokens=0)
+    assert PredictedCost().choose(LONG, [empty, shared("b")], Draw(0)).replica_id == "b"
+
+
+def test_beyond_the_bound_holding_more_breaks_no_tie():
+    """Without credit all cost the same here; were the holder to win ties, it would get all."""
+    router, rng = PredictedCost(), random.Random(3)
+    replicas = [known("a", cached_tokens=3000), known("b"), known("c"), known("d")]
+    picks = [router.choose(LONG, replicas, rng).replica_id for _ in range(3000)]
+    given = {name: picks.count(name) * (1100 if name == "a" else 4100) for name in "abcd"}
+    assert given["a"] <= 1.3 * sum(given.values()) / 4
 
 
 # --- the bound on load ------------------------------------------------------------------------
@@ -212,6 +261,11 @@ def test_gateways_do_not_herd_onto_the_one_that_is_least_loaded_by_less_than_a_r
     assert max(picks.values()) <= 7
     costs = PredictedCost().choose(LONG, replicas, Draw(0)).costs
     assert len({cost.cost_s for cost in costs}) == 8  # the least alone would have had all 16
+
+
+def test_gateways_do_not_herd_onto_one_that_had_eight_requests_fewer_at_its_last_report():
+    replicas = [shared("r0"), *(known(f"r{i}", running=17, inflight_requests=0) for i in (1, 2, 3))]
+    assert set(at_one_instant(replicas)) == {"r0", "r1", "r2", "r3"}
 
 
 def test_gateways_all_avoid_one_that_has_much_more_to_do():

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
 import pytest
 
-from serve_app import cli
+from serve_app import cli, examples
+from serve_app.simulate.reading import read_workload
 from tests.loadtest.report.test_report_page import Page
 
 MADE_UP = """
@@ -173,3 +175,19 @@ def test_azures_trace_is_read(tmp_path: Path) -> None:
     found = simulated(tmp_path, trace)
     assert found["results"][0]["done"] == 2
     assert found["offered_rps"] == pytest.approx(2 / 4.314579)
+
+
+WORKLOADS = sorted(Path(examples.__file__).parent.glob("workload-*.yaml"))
+
+
+@pytest.mark.parametrize("path", WORKLOADS, ids=lambda path: path.stem)
+def test_every_example_of_a_workload_can_be_read(path: Path) -> None:
+    assert read_workload(path, 64, seed=0, requests=9).requests
+
+
+def test_the_shared_prefixes_are_those_of_their_comment() -> None:
+    path = Path(examples.__file__).with_name("workload-shared-prefixes.yaml")
+    requests = read_workload(path, 64, seed=0, requests=None).requests
+    assert {(each.prompt_tokens, each.output_tokens) for each in requests} == {(7200, 1000)}
+    prefixes = Counter(each.blocks()[6000 // 64 - 1] for each in requests)
+    assert len(prefixes) == 150
