@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-INTEGRATION = Path(__file__).parent / "integration"
+ALONE = ("tests/integration/", "tests/loadtest/")
+"""Folders of tests that start clusters, or measure times: one process runs them, in this order."""
 
 
-class ClustersInOneProcess(LoadScopeScheduling):  # type: ignore[misc]
-    """One process runs all the tests with real clusters, the others share the rest."""
+class OneAfterTheOther(LoadScopeScheduling):  # type: ignore[misc]
+    """One process runs all tests of `ALONE`, the others share the rest."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "clusters" if nodeid.startswith("tests/integration/") else nodeid
+        return "alone" if nodeid.startswith(ALONE) else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ClustersInOneProcess:
-    return ClustersInOneProcess(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneAfterTheOther:
+    return OneAfterTheOther(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What needs the session's cluster comes last: the rest fails sooner, and has the machine to
     itself, which matters to those that start a cluster of their own. Where several processes share
-    the tests, those with clusters begin at once, since nothing takes as long."""
+    the tests, those of `ALONE` begin at once, since nothing takes as long."""
     items.sort(key=lambda item: "fleet" in getattr(item, "fixturenames", ()))
     if hasattr(config, "workerinput"):  # one of several processes
-        items.sort(key=lambda item: INTEGRATION not in item.path.parents)
+        items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    folders = [item.nodeid.startswith(folder) for folder in ALONE]
+    return folders.index(True) if any(folders) else len(ALONE)
