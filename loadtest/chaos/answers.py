@@ -61,7 +61,8 @@ class Answer:
         for piece in part["choices"]:
             self.choices.setdefault(piece["index"], Choice()).add(piece)
         if usage := part.get("usage"):
-            self.usage = {name: count for name, count in usage.items() if count is not None}
+            # Counts alone: how much of a prompt was cached differs from one time to the next.
+            self.usage = {name: count for name, count in usage.items() if isinstance(count, int)}
 
 
 def folded(parts: Iterable[dict[str, Any]]) -> Answer:

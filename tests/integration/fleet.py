@@ -37,7 +37,6 @@ models:
     source: demo
     replicas: 2
     engine: {ENGINE}
-    api: {{enable_prompt_tokens_details: true}}
     resources: {{cpus: 0.2}}
   - name: demo-tp2
     source: demo

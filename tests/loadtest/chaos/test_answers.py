@@ -45,6 +45,10 @@ def logprob(value: float | None, first: float | None = None) -> dict[str, Any]:
         (changed(stop_reason=7), "choice 0: stop_reason is 7, not None"),
         (changed(index=1), "choices [1], not [0]"),
         ({**PART, "usage": {"completion_tokens": 2}}, "usage {'completion_tokens': 2}"),
+        (
+            {**PART, "usage": {**PART["usage"], "prompt_tokens_details": {"cached_tokens": 3}}},
+            None,
+        ),
     ],
 )
 def test_what_differs_is_said(part: dict[str, Any], found: str | None) -> None:
