@@ -29,7 +29,7 @@ serve: $(STAMP)  ## Start a cluster: SPEC=file-or-example.yaml PORT=8000; Ctrl-C
 	@exec $(BIN)/python -m serve_app.launch --spec $(SPEC) $(if $(PORT),--port $(PORT))
 
 test: $(STAMP)  ## Run all tests: ARGS="-k word" narrows them
-	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 $(ARGS)
+	@$(BIN)/python -m pytest $(ARGS)
 
 check: $(STAMP)  ## Lint, check formatting, type-check
 	@$(BIN)/ruff check $(CODE)

@@ -34,10 +34,10 @@ def test_streams_leave_the_engine_that_goes_and_no_other_replica_is_touched(
 
 
 async def _scale_down_and_up(fleet: Fleet, folder: Path) -> None:
-    undisturbed = await play_all(fleet, [*RUNNING, *RUNNING])
+    undisturbed = await play_all(fleet, RUNNING * 4)
     hosts = {pid: psutil.Process(pid) for pid in _pids(fleet)}
     before = fleet.flights()
-    played = [Played(kind) for kind in (*RUNNING, *RUNNING)]  # both engines get some
+    played = [Played(kind) for kind in RUNNING * 4]  # enough for both engines to get some
     deployer = await Deployer.start(fleet.folder)
     try:
         await deployer.deploy(spec_with(2, folder))  # changes nothing; the next goes fast
