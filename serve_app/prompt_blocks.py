@@ -17,8 +17,8 @@ def prompt_blocks(
 ) -> list[BlockHash]:
     """The full blocks of a request's prompt and of the tokens `emitted` after it, first to last.
 
-    None where the prompt is given as embeddings, which only the engine's own digests name, or where
-    the request is not to use what is cached.
+    Empty where the prompt is given as embeddings, which only the engine's own digests name, or
+    where the request is not to use what is cached.
     """
     tokens = request.prompt_token_ids
     params = request.sampling_params or request.pooling_params

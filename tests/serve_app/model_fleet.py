@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -125,3 +127,16 @@ class ModelFleet:
             await self.models[model].close()
         for task in self._tasks:
             await task
+
+
+@asynccontextmanager
+async def built_fleet(*names: str) -> AsyncIterator[ModelFleet]:
+    """A fleet whose apps are built, and which has no engine left."""
+    fleet = ModelFleet(*names)
+    for model in fleet.models:
+        await fleet.start(model)
+    await fleet.built()
+    for model in fleet.models:
+        await fleet.remove(model)
+    yield fleet
+    await fleet.close()

@@ -11,7 +11,7 @@ from serve_app.errors import RETRY_AFTER_S, NotExplainedError
 from serve_app.explaining import EXPLAIN_PATH, EXPLAINED_PATHS, asked_scope, question
 from tests.serve_app.asgi_call import AsgiCall
 from tests.serve_app.fake_core import HostThread
-from tests.serve_app.model_fleet import CHAT, ModelFleet
+from tests.serve_app.model_fleet import CHAT, ModelFleet, built_fleet
 from tests.serve_app.stub_models import StubModel, ask, shell
 from tests.waiting import eventually
 
@@ -82,14 +82,8 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 async def built():
-    fleet = ModelFleet("demo", "embedder")
-    for model in fleet.models:
-        await fleet.start(model)
-    await fleet.built()
-    for model in fleet.models:
-        await fleet.remove(model)
-    yield fleet
-    await fleet.close()
+    async with built_fleet("demo", "embedder") as fleet:
+        yield fleet
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from serve_app.engine_history import Wait
 from serve_app.errors import RETRY_AFTER_S, UnknownModelError
 from tests.serve_app.asgi_call import AsgiCall
 from tests.serve_app.fake_core import EMBEDDING, HostThread
-from tests.serve_app.model_fleet import CHAT, ModelFleet
+from tests.serve_app.model_fleet import CHAT, built_fleet
 from tests.serve_app.prometheus_text import comments, samples
 from tests.serve_app.stub_models import send
 from tests.waiting import eventually
@@ -31,14 +31,8 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 async def built():
-    fleet = ModelFleet()
-    for model in fleet.models:
-        await fleet.start(model)
-    await fleet.built()
-    for model in fleet.models:
-        await fleet.remove(model)
-    yield fleet
-    await fleet.close()
+    async with built_fleet() as fleet:
+        yield fleet
 
 
 @pytest.fixture
