@@ -187,8 +187,9 @@ class EngineHost:
             self._switches[switch] += 1
         self._owners[request.request_id] = switch
         self._idle.clear()
-        self._stalls.work(time.monotonic())
-        self._meter.added(request.request_id, self._tokens_to_prefill(request))
+        now_s = time.monotonic()
+        self._stalls.work(now_s)
+        self._meter.added(request.request_id, self._tokens_to_prefill(request), now_s)
         await self._core.add_request_async(request)
 
     def _tokens_to_prefill(self, request: EngineCoreRequest) -> int:
@@ -269,7 +270,7 @@ class EngineHost:
     async def _pass_step(self, outputs: EngineCoreOutputs) -> None:
         stats, outputs.scheduler_stats = outputs.scheduler_stats, None
         if stats is not None:
-            self._meter.step(stats)
+            self._meter.step(stats, outputs.timestamp)
         if not outputs.outputs:
             return
         self._meter.count_step()

@@ -2,8 +2,10 @@
 
 vLLM's scheduler says how many requests run and wait, and how full the cache is. What routing needs
 besides, and no statistic of vLLM's holds, is how many prompt tokens are still to be computed, over
-all gateways, and what a step costs here: learnt from each step's own account (vLLM's iteration
-details).
+all gateways, and what a step costs here. That is learnt from vLLM's account of what was in each
+step (its iteration details) and from how long after the step before it came. Their own
+`elapsed_ms` will not do: it is how long the core waited for a step that it had handed on, which is
+nothing where the core computes it itself.
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ from serve_app.wire import Load
 
 
 class LoadMeter:
-    """Tell it of every request that is `added` or `gone`, and of every step."""
+    """Tell it of every request that is `added` or `gone`, and of every step.
+
+    Times are of the machine's monotonic clock, which the core in its own process reads too.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[str, int] = {}  # prompt tokens to compute, of requests without a token
@@ -24,12 +29,16 @@ class LoadMeter:
         self._computed = 0  # of it
         self._decoding: set[str] = set()
         self._steps = 0
+        self._busy_since_s = 0.0
+        self._last_step_s = 0.0
         self._core = Load(0, 0, 0.0, 0)
         self._cost = StepCostLearner()
 
-    def added(self, request_id: str, prefill_tokens: int) -> None:
+    def added(self, request_id: str, prefill_tokens: int, now_s: float) -> None:
         """A request, or the next piece of one's input, goes to the core, which holds all but so
         many tokens of it."""
+        if self._is_idle():
+            self._busy_since_s = now_s
         self._decoding.discard(request_id)
         self._waiting[request_id] = self._waiting.get(request_id, 0) + prefill_tokens
         self._to_compute += prefill_tokens
@@ -53,26 +62,27 @@ class LoadMeter:
         # Whose tokens were computed is not known; what is left of those computed is others'.
         self._computed = max(self._computed - tokens, 0) if self._waiting else 0
 
-    def step(self, stats: SchedulerStats) -> None:
-        """The scheduler's account of a step."""
+    def step(self, stats: SchedulerStats, at_s: float) -> None:
+        """The scheduler's account of a step that the core had done at `at_s`."""
         waiting = stats.num_waiting_reqs + stats.num_skipped_waiting_reqs
         self._core = Load(stats.num_running_reqs, waiting, stats.kv_cache_usage, self._steps)
-        if stats.iteration_details is not None:
-            self._learn(stats.iteration_details)
+        step_s = at_s - max(self._last_step_s, self._busy_since_s)
+        self._last_step_s = at_s
+        if stats.iteration_details is not None and not stats.iteration_details.is_dummy:
+            self._learn(stats.iteration_details, step_s)
 
-    def _learn(self, step: SchedulerIterationDetails) -> None:
-        if step.is_dummy:
-            return
+    def _learn(self, step: SchedulerIterationDetails, step_s: float) -> None:
         if self._waiting:
             self._computed += step.num_ctx_tokens
-        if step.elapsed_ms > 0.0:  # else no clock saw it
-            self._cost.observe(
-                step.num_ctx_tokens, step.num_generation_requests, step.elapsed_ms / 1e3
-            )
+        if step_s > 0.0:  # else it was for requests that had been aborted before these came
+            self._cost.observe(step.num_ctx_tokens, step.num_generation_requests, step_s)
 
     def count_step(self) -> None:
         """A step that had output is passed on."""
         self._steps += 1
+
+    def _is_idle(self) -> bool:
+        return not self._waiting and not self._decoding
 
     def load(self, *, received: int, bad_messages: int) -> Load:
         """The report for a switch that has sent `received` requests over this connection.
@@ -80,7 +90,7 @@ class LoadMeter:
         Where nothing runs, the core's last word may be of what was aborted since: then it takes no
         step, and says no more.
         """
-        idle = not self._waiting and not self._decoding
+        idle = self._is_idle()
         core, cost = self._core, self._cost.cost
         return Load(
             running_requests=0 if idle else core.running_requests,
