@@ -96,8 +96,8 @@ def _add_fleet(group: argparse._ArgumentGroup) -> None:
         "--step-time",
         type=Path,
         metavar="FILE",
-        help="a measured engine instead of GPU and model: JSON with steps, or with "
-        "a fit's coefficients",
+        help="a measured engine instead of GPU and model: what a cluster answered to "
+        "GET /fleet, or JSON with steps, or with a fit's coefficients",
     )
     group.add_argument(
         "--kv-tokens",
