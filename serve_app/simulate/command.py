@@ -36,7 +36,9 @@ RESULT, REPORT = "result.json", "report.html"
 def run(args: argparse.Namespace) -> int:
     """The command, with the arguments of `options.add_arguments`."""
     try:
-        workload = read_workload(args.trace, args.block_tokens, args.seed, args.requests)
+        workload = read_workload(
+            args.trace, args.block_tokens, args.seed, args.requests, args.tick_s
+        )
         fleet = _fleet(args)
         workload, about = _loaded(args, workload, fleet)
     except (ValueError, OSError) as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cluster.routing.policies import POLICIES
 from cluster.simulation.roofline import GPUS, MODELS
+from loadtest.traces import MOONCAKE_TICK_S
 
 DEFAULT_BLOCK_TOKENS = 64
 
@@ -64,6 +65,14 @@ def _add_load(group: argparse._ArgumentGroup) -> None:
         type=_positive,
         metavar="PER_S",
         help="what an earlier run found, to save the search",
+    )
+    group.add_argument(
+        "--tick-s",
+        type=_not_negative,
+        default=MOONCAKE_TICK_S,
+        metavar="SECONDS",
+        help="what the timestamps of a Mooncake trace are rounded to, over which its arrivals are "
+        "spread; default %(default)g, 0: they are exact",
     )
     group.add_argument("--requests", type=_count, metavar="N", help="only the first N of the trace")
     group.add_argument(

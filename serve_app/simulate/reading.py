@@ -103,9 +103,15 @@ class _Coefficients(BaseModel):
     context_token_s: TokenS = 0.0
 
 
-def read_workload(path: Path, block_tokens: int, seed: int, requests: int | None) -> Workload:
-    """What arrives, only the first `requests`. Raises OSError, InputError, TraceError, and
-    ValueError for blocks that cannot be split."""
+def read_workload(
+    path: Path,
+    block_tokens: int,
+    seed: int,
+    requests: int | None,
+    tick_s: float = MOONCAKE_TICK_S,
+) -> Workload:
+    """What arrives, only the first `requests`; `tick_s` is of Mooncake's. Raises OSError,
+    InputError, TraceError, and ValueError for blocks that cannot be split."""
     kind = KINDS.get(path.suffix)
     if kind is None:
         raise InputError(path, f"{path.suffix!r} is none of {', '.join(KINDS)}")
@@ -113,10 +119,10 @@ def read_workload(path: Path, block_tokens: int, seed: int, requests: int | None
         return _made_up(path, block_tokens, seed, requests)
     recorded = read_trace(path, kind)
     notes = []
-    if kind == "mooncake":
-        recorded = spread_ticks(recorded, MOONCAKE_TICK_S, seed)
+    if kind == "mooncake" and tick_s:
+        recorded = spread_ticks(recorded, tick_s, seed)
         notes.append(
-            f"arrivals, which the trace rounds to ticks of {MOONCAKE_TICK_S:g} s, are spread at "
+            f"arrivals, which the trace rounds to ticks of {tick_s:g} s, are spread at "
             f"random, evenly, over their tick, by seed {seed}"
         )
     return traces.workload(recorded[:requests], block_tokens, notes=notes)

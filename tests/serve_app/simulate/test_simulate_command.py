@@ -200,6 +200,15 @@ def test_azures_trace_is_read(tmp_path: Path) -> None:
     assert found["offered_rps"] == pytest.approx(2 / 4.314579)
 
 
+def test_exact_instants_of_a_mooncake_trace_stay_as_they_are(tmp_path: Path) -> None:
+    trace = mooncake(tmp_path)
+    recorded = [json.loads(line)["timestamp"] / 1e3 for line in trace.read_text().splitlines()]
+    exact = read_workload(trace, 64, seed=0, requests=None, tick_s=0.0)
+    assert [each.arrival_s for each in exact.requests] == pytest.approx(recorded)
+    assert not exact.notes
+    assert read_workload(trace, 64, seed=0, requests=None).notes
+
+
 WORKLOADS = sorted(Path(examples.__file__).parent.glob("workload-*.yaml"))
 
 
