@@ -6,7 +6,6 @@ import math
 import random
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +14,6 @@ from cluster.routing.step_cost import (
     MIN_PREFILL_STEPS,
     MIN_STEPS,
     StepCostLearner,
-    non_negative,
 )
 from cluster.types import StepCost
 
@@ -169,24 +167,6 @@ def test_whatever_it_sees_no_coefficient_is_negative_or_not_finite(steps):
         if cost is not None:
             values = (cost.base_s, cost.prefill_token_s, cost.decode_request_s)
             assert all(math.isfinite(value) and value >= 0.0 for value in values)
-
-
-@settings(deadline=None)
-@given(
-    st.lists(st.lists(st.floats(-1, 1), min_size=3, max_size=3), min_size=3, max_size=6),
-    st.lists(st.floats(-2, 2), min_size=3, max_size=3),
-)
-def test_the_nearest_point_without_negatives_is_nearer_than_any_on_a_grid(rows, entries):
-    features, coefficients = np.array(rows), np.array(entries)
-    information = features.T @ features + 0.1 * np.eye(3)
-
-    def distance(point: np.ndarray) -> float:
-        return float((point - coefficients) @ information @ (point - coefficients))
-
-    found = non_negative(information, coefficients)
-    assert (found >= 0.0).all()
-    grid = np.stack(np.meshgrid(*[np.linspace(0, 2, 9)] * 3), axis=-1).reshape(-1, 3)
-    assert distance(found) <= min(map(distance, grid)) + 1e-9
 
 
 @pytest.mark.parametrize(
