@@ -103,16 +103,27 @@ class DirectionalLeastSquares:
             return c
         measure = self.information()
         target = [row[0] * c[0] + row[1] * c[1] + row[2] * c[2] for row in measure]
-        best, nearest = [0.0, 0.0, 0.0], 0.0
+        nearest: Triple = (0.0, 0.0, 0.0)
+        least = self._distance(nearest)
         for i, j in ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)):
             at_i, at_j = _best_of_two(measure, target, i, j)
-            # The squared distance, less that of the point 0: at its least, -(target @ point).
-            distance = -(target[i] * at_i + target[j] * at_j)
-            if at_i >= 0.0 and at_j >= 0.0 and distance < nearest:
-                best, nearest = [0.0, 0.0, 0.0], distance
-                best[j] = at_j
-                best[i] = at_i  # after j: for i alone they are one
-        return best[0], best[1], best[2]
+            if at_i >= 0.0 and at_j >= 0.0:
+                point = [0.0, 0.0, 0.0]
+                point[j] = at_j
+                point[i] = at_i  # after j: for i alone they are one
+                distance = self._distance((point[0], point[1], point[2]))
+                if distance < least:
+                    nearest, least = (point[0], point[1], point[2]), distance
+        return nearest
+
+    def _distance(self, point: Triple) -> float:
+        """Squared, from `coefficients`: a sum of squares, so that nothing cancels where two of them
+        are hardly told apart."""
+        e0, e1, e2 = (a - b for a, b in zip(point, self.coefficients, strict=True))
+        z1 = e1 - self._u12 * e2
+        z0 = e0 - self._u01 * z1 - self._u02 * e2
+        d0, d1, d2 = self._d
+        return z0 * z0 / d0 + z1 * z1 / d1 + e2 * e2 / d2
 
 
 def _best_of_two(

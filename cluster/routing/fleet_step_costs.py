@@ -24,8 +24,8 @@ Floats = NDArray[np.float64]
 """One entry for each replica, in their order."""
 
 ALIKE_FRAC = 0.15
-"""Identical engines' steps were found to differ by up to 12 % from their mean on Mooncake's trace in
-simulation, by 2 % where contexts are alike; those of an H200 and an H100 differ by 20 %."""
+"""Steps of identical engines were found to differ by up to 12 % from their mean on Mooncake's trace
+in simulation, by 2 % where contexts are alike; those of an H200 and an H100 differ by 20 %."""
 
 _COSTS = attrgetter("base_s", "prefill_token_s", "decode_request_s")
 

@@ -55,6 +55,7 @@ class StepCostLearner:
         self._steps = 0
         self._prefill_steps = 0
         self._odd_steps = 0  # in a row
+        self._judges_from = 0  # so many steps on
         self._last = (0, 0, 0.0)
         self._expected_s = 0.0  # of the last
 
@@ -98,11 +99,12 @@ class StepCostLearner:
             self.observe(prefill_tokens, decode_requests, step_s, steps - now)
 
     def _begin_anew(self, step_s: float) -> None:
-        """Keeps the coefficients, but any step may change them. The next are held against themselves
-        as the first ones were, up to one that differs."""
+        """Keeps the coefficients, but any step may change them. As many as at first are held
+        against themselves."""
         self._fit.doubt(step_s * step_s / RIDGE)
         self._expected_s = step_s
         self._odd_steps = 0
+        self._judges_from = self._steps + MIN_STEPS
 
     def _has_seen_enough(self) -> bool:
         return self._steps >= MIN_STEPS and self._prefill_steps >= MIN_PREFILL_STEPS
@@ -112,7 +114,7 @@ class StepCostLearner:
         (Relative to itself, a step that is far too long has hardly any weight.)"""
         if self._steps == 0:
             self._begin_anew(step_s)
-        if not self._has_seen_enough():
+        if self._steps < self._judges_from or not self._has_seen_enough():
             return step_s
         base_s, prefill_s, decode_s = self._fit.nearest_non_negative()
         predicted_s = base_s + features[1] * prefill_s + features[2] * decode_s
