@@ -35,6 +35,7 @@ from serve_app.kv_events import KvEvents, publish_events
 from serve_app.link import Heartbeat
 from serve_app.logs import configure_logging
 from serve_app.settings import ENGINE_ERRORS_ENV
+from serve_app.sticky_cpu import hold_engine_core, leaves_it_to_the_kernel
 from serve_app.vllm_private import CoreClient
 from serve_app.warm_up import warm_up
 
@@ -107,6 +108,8 @@ class Engine:
         self._config, self._core = self._start_core()
         seconds = await warm_up(self._core, self._config)
         logger.info("engine of %s warmed up in %.1f s", self._model.name, seconds)
+        if leaves_it_to_the_kernel(self._config, self._model.resources.device):
+            self._holding = asyncio.ensure_future(hold_engine_core())
         self._host = self._make_host(switch_keys)
         self._address = self._host.start(ray.util.get_node_ip_address(), self._ports())
         logger.info("engine of %s listens on %s", self._model.name, self._address.endpoint)
