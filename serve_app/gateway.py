@@ -20,6 +20,7 @@ from ray.serve.handle import DeploymentHandle
 from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from vllm import envs
 
 from cluster import spec as cluster_spec
 from serve_app import deployments, engine_history, wire_secret
@@ -237,13 +238,17 @@ class Gateway:
         max_body_bytes = round(parsed.gateway.max_body_mb * BYTES_PER_MB)
         self._shell = Shell(self._models, max_body_bytes, self._resumable)
         self._tasks: set[asyncio.Task[Any]] = set()
-        for model in self._models.values():
-            self._spawn(model.run())
+        self._spawn(self._build_models())
         app = serve.get_replica_context().app_name
         looks = partial(deployments.read, app), partial(engine_history.waits, app)
         self._spawn(deployments.watch(self._models.values(), *looks))
         for handle in engines.values():
             self._spawn(_wake(handle))
+
+    async def _build_models(self) -> None:
+        await asyncio.gather(*(model.run() for model in self._models.values()))
+        # vLLM reads the environment for every token; its engines stop that once they have started.
+        envs.enable_envs_cache()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return self._shell

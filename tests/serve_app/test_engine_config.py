@@ -1,10 +1,12 @@
-"""What an engine replica takes from vLLM's configuration about its KV cache."""
+"""What an engine replica makes of vLLM's configuration."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 
 import pytest
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.usage.usage_lib import UsageContext
 
 from cluster import spec as cluster_spec
 from cluster.spec import resolve_devices
@@ -40,3 +42,12 @@ def test_an_engine_publishes_what_it_caches_and_accounts_for_its_steps(caching):
         assert config.kv_events_config.endpoint.startswith("ipc://@tokenfleet-")
     else:
         assert KvEvents.of(config.kv_events_config) is None
+
+
+def test_batches_are_as_large_as_vllms_own_server_makes_them(monkeypatch):
+    defaults = [{UsageContext.LLM_CLASS: 1, UsageContext.OPENAI_API_SERVER: at} for at in (96, 64)]
+    monkeypatch.setattr(AsyncEngineArgs, "get_batch_defaults", lambda self, world_size: defaults)
+    raw = {"models": [{"name": "demo", "source": "demo"}]}
+    spec = resolve_devices(cluster_spec.parse(raw), gpu_build=False)
+    scheduler = engine_config(spec.models[0]).scheduler_config
+    assert (scheduler.max_num_batched_tokens, scheduler.max_num_seqs) == (96, 64)
