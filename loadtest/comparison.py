@@ -27,7 +27,7 @@ from loadtest.intervals import (
     totals,
 )
 from loadtest.run_records import RequestRecord, measured
-from loadtest.slo import VALUES_S, Slo, is_good
+from loadtest.slo import VALUES_S, Slo, good_under
 from loadtest.slo_text import Metric
 
 LEAST_BLOCKS = 10
@@ -139,13 +139,18 @@ class _Side(NamedTuple):
 def _quantities(slo: Slo | None) -> list[_Quantity]:
     tokens = _rate("output_tokens_per_s", lambda record: record.sample.output_tokens or 0)
     requests = _rate("requests_per_s", lambda record: record.sample.error is None)
-    goodput = [_rate("goodput_per_s", lambda record: is_good(record.sample, slo))] if slo else []
+    goodput = [_goodput(slo)] if slo else []
     return [
         *(_latency(metric, percent) for metric in VALUES_S for percent in (50, 99)),
         *(tokens, requests, *goodput),
         _share("error_rate", False, lambda record: record.sample.error is not None),
         _share("right_frac", True, lambda record: record.right),
     ]
+
+
+def _goodput(slo: Slo) -> _Quantity:
+    is_good = good_under(slo)
+    return _rate("goodput_per_s", lambda record: is_good(record.sample))
 
 
 def _latency(metric: Metric, percent: float) -> _Quantity:

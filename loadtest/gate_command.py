@@ -5,11 +5,13 @@ command line, no such run or a wrong SLO.
 """
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 from loadtest import junit
 from loadtest.exit_status import BREACH, INVALID, PASS, complain
 from loadtest.judgement import Judgement, judge, slo_of
+from loadtest.number_text import faults as faults_text
 from loadtest.run_folder import EmptyRunError, RunFolder, RunFolderError
 from loadtest.slo_option import HELP, read_slo
 from loadtest.summary import load_of, scenario_name
@@ -43,10 +45,12 @@ def _gate(args: argparse.Namespace) -> int:
         return complain(f"{folder.path} has no SLO of its own: --slo says which one to hold it to")
     load = load_of(folder.measured)
     judged = judge(folder, slo, load.wall_s)
-    text = render(scenario_name(folder), judged)
+    text = render(scenario_name(folder), judged, folder.faults)
     if args.junit:
         started_at = folder.environment.get("started_at")
-        suite = junit.suite(scenario_name(folder), judged, load.wall_s, started_at)
+        suite = junit.suite(
+            scenario_name(folder), judged, load.wall_s, started_at, marks=folder.marks
+        )
         args.junit.write_bytes(suite)
     if args.markdown:
         args.markdown.write_text(text, encoding="utf-8")
@@ -54,13 +58,15 @@ def _gate(args: argparse.Namespace) -> int:
     return STATUS[judged.verdict]
 
 
-def render(scenario: str, judged: Judgement) -> str:
-    """The verdict, its reasons and a table with a line for each clause, as Markdown."""
+def render(scenario: str, judged: Judgement, faults: Mapping[str, int]) -> str:
+    """As Markdown: the verdict, what was done to the server meanwhile, the verdict's reasons and a
+    table with a line for each clause."""
     lines = [
         [clause.text, clause.measured_text, f"{clause.n:,}", "met" if clause.met else "breach"]
         for clause in judged.clauses
     ]
     table = markdown(["clause", "measured", "n", "verdict"], lines)
     reasons = "\n".join(f"- {reason}" for reason in judged.reasons)
-    parts = [f"**{scenario}: {judged.verdict}**", reasons, table]
+    disturbed = f"With {faults_text(faults)}." if faults else ""
+    parts = [f"**{scenario}: {judged.verdict}**", disturbed, reasons, table]
     return "\n\n".join(part for part in parts if part) + "\n"

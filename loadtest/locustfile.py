@@ -8,7 +8,6 @@ Everything else is in `loadtest/runtime`; here are only the options, and what a 
 import os
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 from locust import events
@@ -23,7 +22,7 @@ from loadtest.scenario_faults import Disturbance
 from loadtest.scenario_layers import settings
 from loadtest.scenario_stages import FASTEST_SPAWN_PER_S, StagePart, starts_s
 from loadtest.sessions import Session
-from loadtest.slo import is_good
+from loadtest.slo import good_under
 from loadtest.target import Target, find_target
 from loadtest.workloads import build_sessions
 
@@ -57,7 +56,7 @@ def load_of(options: Namespace) -> Load:
         config={"scenario": scenario.model_dump(mode="json")},
         find=lambda host: _target(host, options),
         build=lambda target: _sessions(scenario, target),
-        is_good=partial(is_good, slo=scenario.slo),
+        is_good=good_under(scenario.slo),
         faults=_faults(scenario, scenario.faults),
     )
 

@@ -26,7 +26,7 @@ call our TPOT "ITL", and GuideLLM's "TPOT" divides the whole E2E by all tokens.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil
+from functools import cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,14 +61,22 @@ class Percentile:
 
 def percentile(samples: Iterable[float], percent: float) -> Percentile | None:
     """Nearest-rank percentile, 0 < percent <= 100; None where there are no samples."""
+    return percentile_of_sorted(sorted(samples), percent)
+
+
+def percentile_of_sorted(ordered: Sequence[float], percent: float) -> Percentile | None:
+    """The same of samples that rise already."""
+    part, whole = _share(percent)
+    rank = -(-part * len(ordered) // whole)  # rounded up
+    return Percentile(ordered[rank - 1], len(ordered)) if ordered else None
+
+
+@cache
+def _share(percent: float) -> tuple[int, int]:
+    """As an exact ratio: 99.9 / 100 * 1000 in floats is above 999, one rank too high."""
     if not 0 < percent <= 100:
         raise ValueError(f"percent must be in (0, 100], not {percent}")
-    ordered = sorted(samples)
-    if not ordered:
-        return None
-    # Fraction: 99.9 / 100 * 1000 in floats is above 999, one rank too high.
-    rank = ceil(Fraction(str(percent)) * len(ordered) / 100)
-    return Percentile(ordered[rank - 1], len(ordered))
+    return (Fraction(str(percent)) / 100).as_integer_ratio()
 
 
 def succeeded(samples: Iterable[RequestSample]) -> list[RequestSample]:

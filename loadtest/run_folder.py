@@ -6,7 +6,8 @@ and not every run disturbs it.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,6 +44,17 @@ class Mark:
     what: str
     end_s: float | None = None
 
+    @property
+    def text(self) -> str:
+        """`12.3 to 15.8 s: pause-host: host 7 of engine a`."""
+        until = "" if self.end_s is None else f" to {self.end_s:,.1f}"
+        return f"{self.at_s:,.1f}{until} s: {self.kind}: {self.what}"
+
+
+def counted(marks: Iterable[Mark]) -> dict[str, int]:
+    """How many there are of each kind, the most frequent first."""
+    return dict(Counter(mark.kind for mark in marks).most_common())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFolder:
@@ -59,6 +71,11 @@ class RunFolder:
     def measured(self) -> list[RequestRecord]:
         """The records without those of the warm-up."""
         return run_records.measured(self.records)
+
+    @property
+    def faults(self) -> dict[str, int]:
+        """How often each kind was done to the server, the most frequent first."""
+        return counted(self.marks)
 
     @classmethod
     def read(cls, path: Path) -> "RunFolder":

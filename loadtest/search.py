@@ -13,6 +13,12 @@ Wilson's interval leaves the target out. All trials of a rate count together, so
 longer trial; after `attempts` the point estimate decides, and the result says that it did. A rate
 that over-saturates the server fails for certain, whatever its attainment: in a longer trial its
 queue would grow without end.
+
+A trial that the client sent late (client-limited) says nothing of the server and counts for
+nothing. On a shared machine that is often chance, so it is made again; where the client cannot keep
+up with a rate in any of `CLIENT_TRIALS`, that rate fails, and the search goes on below it. If it is
+the lowest that fails, the limit found is the client's: the server's is higher, nobody knows by how
+much.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,6 +30,10 @@ from loadtest.intervals import Interval, wilson
 from loadtest.metrics import RequestSample
 from loadtest.run_records import RequestRecord, measured
 from loadtest.slo import DEFAULT_ATTAINMENT, Slo, attainment
+
+CLIENT_TRIALS = 2
+"""So many trials of one rate must be client-limited, and none other, for the client to be what
+limits it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +66,7 @@ class SearchSettings:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """What one trial at `rate_per_s` gave. In flight are requests that are due and have not ended;
-    `late_offered` came in the second half."""
+    `late_offered` came in the second half. Of a `client_limited` one the rest says nothing."""
 
     rate_per_s: float
     offered: int
@@ -65,6 +75,7 @@ class Trial:
     late_offered: int
     in_flight_midway: int
     in_flight_at_end: int
+    client_limited: bool = False
 
     def over_saturated(self, growth: float) -> bool:
         """Arrivals were missed; or over the second half the requests in flight grew by more than
@@ -75,7 +86,12 @@ class Trial:
 
 
 def trial_of(
-    records: Iterable[RequestRecord], slo: Slo, rate_per_s: float, duration_s: float
+    records: Iterable[RequestRecord],
+    slo: Slo,
+    rate_per_s: float,
+    duration_s: float,
+    *,
+    client_limited: bool = False,
 ) -> Trial:
     """From a trial's records; `duration_s` is how long requests were sent for, from 0 on."""
     offered = measured(records)
@@ -89,6 +105,7 @@ def trial_of(
         late_offered=sum(midway_s <= s.t_sched_s < duration_s for s in sent),
         in_flight_midway=_in_flight(sent, midway_s),
         in_flight_at_end=_in_flight(sent, duration_s),
+        client_limited=client_limited,
     )
 
 
@@ -99,10 +116,11 @@ def _in_flight(samples: Iterable[RequestSample], at_s: float) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
-    """All trials of one rate together."""
+    """All trials of one rate together; those that were client-limited only in their number."""
 
     rate_per_s: float
     trials: int
+    client_limited_trials: int
     offered: int
     good: int
     over_saturated: bool
@@ -114,13 +132,24 @@ class Tried:
         return wilson(self.good, self.offered)
 
     @property
+    def unknown(self) -> bool:
+        """It was not measured yet, and it is not yet clear that it cannot be."""
+        return self.trials == self.client_limited_trials < CLIENT_TRIALS
+
+    @property
+    def client_limited(self) -> bool:
+        return self.trials == self.client_limited_trials >= CLIENT_TRIALS
+
+    @property
     def passes(self) -> bool:
         enough = self.offered == 0 or self.good / self.offered >= self.target
-        return enough and not self.over_saturated
+        return enough and not self.over_saturated and not self.client_limited
 
     @property
     def certain(self) -> bool:
-        return self.over_saturated or not self.interval.low < self.target <= self.interval.high
+        if self.over_saturated or self.client_limited:
+            return True
+        return not self.interval.low < self.target <= self.interval.high
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +172,24 @@ class Found:
     why: Why
     tried: tuple[Tried, ...]
 
+    @property
+    def limited_by(self) -> Literal["server", "client"] | None:
+        """Whose limit was found; None where no rate failed."""
+        if self.beyond is None:
+            return None
+        return "client" if self.beyond.client_limited else "server"
+
 
 def next_step(settings: SearchSettings, trials: Sequence[Trial]) -> Try | Found:
     """What to do after `trials`, in any order. A `Trial` has the very rate of its `Try`."""
     tried = _by_rate(settings, trials)
-    beyond = next((t for t in tried if not t.passes), None)
-    best = next((t for t in reversed(tried) if t.passes and _is_below(t, beyond)), None)
+    known = [t for t in tried if not t.unknown]
+    beyond = next((t for t in known if not t.passes), None)
+    best = next((t for t in reversed(known) if t.passes and _is_below(t, beyond)), None)
     if len(trials) >= settings.max_trials:
         return Found(best, beyond, "max_trials", tried)
+    if again := next((t for t in tried if t.unknown), None):
+        return Try(again.rate_per_s)
     if (rate_per_s := _untried_rate(settings, best, beyond)) is not None:
         return Try(rate_per_s)
     for end in (beyond, best):
@@ -165,12 +204,14 @@ def _by_rate(settings: SearchSettings, trials: Sequence[Trial]) -> tuple[Tried, 
 
 
 def _together(settings: SearchSettings, trials: Sequence[Trial]) -> Tried:
+    of_server = [trial for trial in trials if not trial.client_limited]
     return Tried(
         rate_per_s=trials[0].rate_per_s,
         trials=len(trials),
-        offered=sum(trial.offered for trial in trials),
-        good=sum(trial.good for trial in trials),
-        over_saturated=any(trial.over_saturated(settings.growth) for trial in trials),
+        client_limited_trials=len(trials) - len(of_server),
+        offered=sum(trial.offered for trial in of_server),
+        good=sum(trial.good for trial in of_server),
+        over_saturated=any(trial.over_saturated(settings.growth) for trial in of_server),
         target=settings.target,
     )
 

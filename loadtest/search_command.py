@@ -2,18 +2,21 @@
 
 `loadtest/search.py` says which rate to try next; here each trial is run, into a folder of its own,
 and read again. Every trial has its own seed: prompts that come again would find their KV blocks
-cached. Exit status: 0 a rate was found, 1 none passed, 2 a trial measured the client instead of the
-server, 3 wrong command line, scenario, SLO or server.
+cached. Exit status: 0 the server's limit was found, 1 no rate passed, 2 what was found is the
+client's limit, which the server meets, or a trial is invalid in another way; 3 wrong command line,
+scenario, SLO or server.
 """
 
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from loadtest.arrivals import scaled
 from loadtest.exit_status import BREACH, INVALID, PASS, complain
 from loadtest.judgement import why_invalid
+from loadtest.number_text import NONE
 from loadtest.run_folder import RunFolder, RunFolderError
 from loadtest.runtime.launch import RunError, add_target_arguments, run_of, run_trial
 from loadtest.runtime.run_writer import folder_of
@@ -23,8 +26,10 @@ from loadtest.search import Found, SearchSettings, Trial, Tried, Try, next_step,
 from loadtest.slo import Slo
 from loadtest.slo_option import HELP, read_slo
 from loadtest.text_table import aligned
+from loadtest.validity import Kind, Reason
 
 RESULT = "search.json"
+CLIENT_LIMITED: Kind = "client-limited"
 
 
 class InvalidTrialError(Exception):
@@ -55,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     except (RunError, RunFolderError, ValueError, OSError) as error:
         return complain(error)
     print(f"\n{_table(found)}\n\n{_verdict(found)}\n{search.folder}")
+    if found.limited_by == "client":
+        return INVALID
     return PASS if found.best else BREACH
 
 
@@ -80,8 +87,8 @@ class Search:
         trials: list[Trial] = []
         while isinstance(step := next_step(self._settings, trials), Try):
             trials.append(self._trial(step.rate_per_s, len(trials) + 1))
-            _say_trial(trials[-1])
-        result = {"slo": self._slo.model_dump(mode="json"), "found": asdict(step)}
+        slo = self._slo.model_dump(mode="json")
+        result = {"slo": slo, "limited_by": step.limited_by, "found": asdict(step)}
         (self.folder / RESULT).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         return step
 
@@ -94,21 +101,28 @@ class Search:
         out = self.folder / f"trial-{number:02}"
         path = run_trial(wanted, out, log=self.folder / "locust.log")
         folder = RunFolder.read(path)
-        if reasons := _invalid(folder, self._slo):
-            raise InvalidTrialError(f"{path}, at {rate_per_s:g} requests/s: {'; '.join(reasons)}")
-        return trial_of(folder.records, self._slo, rate_per_s, scenario.duration_s)
+        reasons = _invalid(folder, self._slo)
+        if other := [reason.text for reason in reasons if reason.kind != CLIENT_LIMITED]:
+            raise InvalidTrialError(f"{path}, at {rate_per_s:g} requests/s: {'; '.join(other)}")
+        trial = trial_of(
+            *(folder.records, self._slo, rate_per_s, scenario.duration_s),
+            client_limited=bool(reasons),
+        )
+        _say_trial(trial, reasons)
+        return trial
 
 
-def _invalid(folder: RunFolder, slo: Slo) -> list[str]:
+def _invalid(folder: RunFolder, slo: Slo) -> list[Reason]:
     """Why a trial says nothing. How many samples a percentile needs is not among it: what counts
     here is how many requests were good, whose interval says how sure that is."""
-    return [r.text for r in why_invalid(folder, slo) if r.kind != "too few samples"]
+    return [reason for reason in why_invalid(folder, slo) if reason.kind != "too few samples"]
 
 
-def _say_trial(trial: Trial) -> None:
+def _say_trial(trial: Trial, reasons: Sequence[Reason]) -> None:
     missed = f", {trial.missed} missed" if trial.missed else ""
-    good = f"{trial.good} of {trial.offered} good{missed}"
-    print(f"{trial.rate_per_s:8.3g} requests/s: {good}", flush=True)
+    said = [f"{reason.kind}: {reason.text}" for reason in reasons]
+    said = said or [f"{trial.good} of {trial.offered} good{missed}"]
+    print(f"{trial.rate_per_s:8.3g} requests/s: {'; '.join(said)}", flush=True)
 
 
 def _table(found: Found) -> str:
@@ -117,11 +131,14 @@ def _table(found: Found) -> str:
 
 
 def _line(tried: Tried) -> list[str]:
+    rate, trials = f"{tried.rate_per_s:.3g}", str(tried.trials)
+    if tried.trials == tried.client_limited_trials:
+        return [rate, trials, NONE, NONE, NONE, CLIENT_LIMITED]
     interval = tried.interval
     verdict = "over-saturated" if tried.over_saturated else "passes" if tried.passes else "fails"
     return [
-        f"{tried.rate_per_s:.3g}",
-        str(tried.trials),
+        rate,
+        trials,
         f"{tried.offered:,}",
         f"{tried.good:,}",
         f"{interval.low:.3f} to {interval.high:.3f}",
@@ -130,6 +147,12 @@ def _line(tried: Tried) -> list[str]:
 
 
 def _verdict(found: Found) -> str:
-    if found.best is None:
+    beyond, best = found.beyond, found.best
+    if beyond and found.limited_by == "client":
+        late = f"the client could not offer {beyond.rate_per_s:.3g} requests/s"
+        if best is None:
+            return f"the server's limit is not known: {late} ({found.why})"
+        return f"the SLO is met at {best.rate_per_s:.3g} requests/s at least: {late} ({found.why})"
+    if best is None:
         return f"no rate passes ({found.why})"
-    return f"highest rate that meets the SLO: {found.best.rate_per_s:.3g} requests/s ({found.why})"
+    return f"highest rate that meets the SLO: {best.rate_per_s:.3g} requests/s ({found.why})"

@@ -10,12 +10,25 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
-from loadtest.report.chart import BLUE, HEIGHT, Chart, Trace, axis, from_zero, layout, line, short
+from loadtest.report.chart import (
+    BLUE,
+    HEIGHT,
+    Chart,
+    Numbers,
+    Trace,
+    axis,
+    from_zero,
+    layout,
+    line,
+    short,
+)
 from loadtest.report.series import Bins
 from loadtest.run_folder import ServerSample
 
 MOST_BINS = 200
+TIME = "time since the load began, s"
 ENGINE_LABEL = "engine"
 RUNNING = "tokenfleet:engine_running", "vllm:num_requests_running"
 WAITING = "tokenfleet:engine_waiting", "vllm:num_requests_waiting"
@@ -136,24 +149,37 @@ def balance(samples: Sequence[ServerSample]) -> list[Chart]:
     if not series:
         return []
     bins = _bins(samples)
+    rows = {name: map(_mean_value, bins.split(values)) for name, values in series.items()}
+    note = f"Mean of each {bins.width_s:g} s. Where an engine has no colour, it did not report."
+    return [_heat_map("engines-running", "Requests running", bins, rows, "requests", note)]
+
+
+def _heat_map(
+    name: str,
+    title: str,
+    bins: Bins,
+    rows: Mapping[str, Numbers],
+    unit: str,
+    note: str,
+    **more: Any,
+) -> Chart:
+    """A line for each engine; `more` is laid over the trace."""
     trace: Trace = {
         "type": "heatmap",
         "x": short(bins.middles_s),
-        "y": [f"engine {name}" for name in series],
-        "z": [short(map(_mean_value, bins.split(values))) for values in series.values()],
+        "y": [f"engine {engine}" for engine in rows],
+        "z": [short(values) for values in rows.values()],
         "zmin": 0,
         "colorscale": "Cividis",
-        "colorbar": {"title": {"text": "requests", "side": "right"}, "thickness": 12},
-        "hovertemplate": "%{y}: %{z} requests at %{x:.4g} s<extra></extra>",
+        "colorbar": {"title": {"text": unit, "side": "right"}, "thickness": 12},
+        "hovertemplate": f"%{{y}}: %{{z}} {unit} at %{{x:.4g}} s<extra></extra>",
+        **more,
     }
-    drawn = layout(
-        axis("time since the load began, s"),
-        {"type": "category", "automargin": True},
-        [BLUE],
-        height=max(HEIGHT - 60, 120 + 22 * len(series)),
+    height = max(HEIGHT - 60, 120 + 22 * len(rows))
+    y = {"type": "category", "automargin": True}
+    return Chart(
+        name, title, [trace], layout(axis(TIME), y, [BLUE], height=height), note, wide=True
     )
-    note = f"Mean of each {bins.width_s:g} s. Where an engine has no colour, it did not report."
-    return [Chart("engines-running", "Requests running", [trace], drawn, note=note, wide=True)]
 
 
 def _bins(samples: Sequence[ServerSample]) -> Bins:
@@ -167,21 +193,31 @@ def _mean_value(values: Sequence[float]) -> float | None:
 
 
 def hits(samples: Sequence[ServerSample]) -> list[Chart]:
-    """Prefix hits of all engines together over time, from their counters; none without those."""
-    asked, hit = (_steps(by_engine(samples, metrics)) for metrics in (QUERIES, HITS))
-    if not any(count for _, count in asked):
+    """Prefix hits over time, from the engines' counters: of all together, and where there are
+    several of each, since a new engine is cold while the others hide it; none without counters."""
+    asked, hit = (by_engine(samples, metrics) for metrics in (QUERIES, HITS))
+    bins = _bins(samples) if asked else None
+    if bins is None or not any(count for _, count in _steps(asked)):
         return []
-    bins = _bins(samples)
-    counts = zip(bins.split(hit), bins.split(asked), strict=True)
-    shares = [100 * sum(some) / sum(every) if sum(every) else None for some, every in counts]
-    drawn = layout(
-        axis("time since the load began, s"),
-        from_zero("prefix hit, % of tokens", range=[0, 100]),
-        [BLUE],
-    )
-    trace = line("prefix hit", bins.middles_s, shares)
+    drawn = layout(axis(TIME), from_zero("prefix hit, % of tokens", range=[0, 100]), [BLUE])
+    trace = line("prefix hit", bins.middles_s, _hit_percents(bins, hit, asked))
     note = f"Of the prompt tokens that engines looked up in each {bins.width_s:g} s."
-    return [Chart("prefix-hits", "Prefix hits", [trace], drawn, note=note, wide=True)]
+    whole = Chart("prefix-hits", "Prefix hits", [trace], drawn, note=note, wide=True)
+    if len(asked) == 1:
+        return [whole]
+    rows = {
+        name: _hit_percents(bins, {name: hit.get(name, [])}, {name: asked[name]}) for name in asked
+    }
+    title, note = "Prefix hits by engine", "Where an engine has no colour, it looked up nothing."
+    return [whole, _heat_map("engines-hits", title, bins, rows, "% of tokens", note, zmax=100)]
+
+
+def _hit_percents(
+    bins: Bins, hit: Mapping[str, Series], asked: Mapping[str, Series]
+) -> list[float | None]:
+    """In each bin; None where nothing was looked up."""
+    counts = zip(bins.split(_steps(hit)), bins.split(_steps(asked)), strict=True)
+    return [100 * sum(some) / sum(every) if sum(every) else None for some, every in counts]
 
 
 def _steps(series: Mapping[str, Series]) -> Series:

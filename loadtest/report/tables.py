@@ -174,14 +174,8 @@ def _engine(engine: Engine, total: float) -> list[str]:
 
 def marks(found: Sequence[Mark]) -> str:
     """What the numbers in the timeline stand for."""
-    items = "".join(
-        f"<li>{_when(mark)} s: {escape(f'{mark.kind}: {mark.what}')}</li>" for mark in found
-    )
+    items = "".join(f"<li>{escape(mark.text)}</li>" for mark in found)
     return f'<p>Marks, by number:</p><ol class="marks">{items}</ol>' if found else ""
-
-
-def _when(mark: Mark) -> str:
-    return f"{mark.at_s:,.1f}" + ("" if mark.end_s is None else f" to {mark.end_s:,.1f}")
 
 
 def settings(found: Mapping[str, Any]) -> str:

@@ -6,12 +6,11 @@ from math import ceil
 from typing import Any, Literal, Protocol
 
 from loadtest.chaos.order import Order
-from loadtest.metrics import RequestSample
 from loadtest.run_records import RequestRecord
 from loadtest.sessions import Session
+from loadtest.slo import IsGood
 
 Mode = Literal["open", "closed"]
-IsGood = Callable[[RequestSample], bool]
 
 
 class Aim(Protocol):

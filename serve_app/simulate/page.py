@@ -12,6 +12,7 @@ from loadtest.report.chart import COLOURS, Chart, Numbers, Trace, axis, from_zer
 from loadtest.report.document import Section, document
 from loadtest.report.html_table import facts, table
 from loadtest.report.latency import LEAST_MS, log_ms_axis
+from loadtest.settings import flat
 from serve_app.simulate.table import HEADER
 from serve_app.simulate.table import line as table_line
 
@@ -28,11 +29,11 @@ def render(results: Sequence[Result], about: Mapping[str, Any]) -> str:
 
 def _sections(results: Sequence[Result], about: Mapping[str, Any]) -> Iterable[Section]:
     yield Section("policies", "Policies", table(HEADER, map(table_line, results)))
-    yield Section("ttft", "Time to first token", _latencies(results), [_ttft(results)])
+    yield Section("latency", "Latency", _latencies(results), [_ttft(results)])
     yield Section("timeline", "Over time", charts=_timelines(results))
     notes = "".join(f"<p>{escape(note)}</p>" for note in about["notes"])
-    told = [(name, str(value)) for name, value in about.items() if name != "notes"]
-    yield Section("configuration", "Configuration", notes + facts(told))
+    told = {name: value for name, value in about.items() if name != "notes" and value is not None}
+    yield Section("configuration", "Configuration", notes + facts(flat(told)))
 
 
 def _latencies(results: Sequence[Result]) -> str:

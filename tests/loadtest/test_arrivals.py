@@ -173,13 +173,13 @@ def test_a_sinusoid_is_high_in_its_first_half_and_low_in_its_second(seed: int) -
 @NOT_HURRIED
 @given(SEEDS)
 def test_a_varying_rate_that_does_not_vary_is_poisson(seed: int) -> None:
-    plain = instants_s(Poisson(rate_per_s=7), 60, seed)
+    plain = instants_s(Poisson(rate_per_s=7), 20, seed)
     for process in (
         Ramp(from_per_s=7, to_per_s=7),
         Step(steps=(OneRate(rate_per_s=7, for_s=11),)),
         Sinusoid(mean_per_s=7, amplitude_per_s=0, period_s=13),
     ):
-        assert instants_s(process, 60, seed) == pytest.approx(plain, rel=1e-9)
+        assert instants_s(process, 20, seed) == pytest.approx(plain, rel=1e-9)
 
 
 def test_a_trace_is_played_at_its_speed_up_to_the_end_of_the_load() -> None:

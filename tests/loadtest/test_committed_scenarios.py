@@ -15,6 +15,7 @@ from tests.loadtest.trace_files import mooncake_file
 
 GPU_MODEL_LEN = 32768
 TASKS = ("qa", "translate")
+EVENLY, CLOSED = "smoke", "steps"
 EVERY = [(name, variant) for name in known_scenarios() for variant in ("cpu", "gpu")]
 
 
@@ -26,8 +27,10 @@ def target_of(variant: str) -> Target:
 def shortened(name: str, variant: str, **changes: Any) -> Scenario:
     """Its first seconds: the size of the whole is not the point."""
     whole = load_scenario(name, variant)
-    seconds = {"duration_s": min(whole.duration_s, 30.0), "warm_up_s": 0.0}
-    return load_scenario(name, variant, seconds | changes)
+    less: dict[str, Any] = {"duration_s": min(whole.duration_s, 12.0), "warm_up_s": 0.0}
+    if whole.stages:
+        less |= {"stages": [whole.stages[0].model_dump()], "sessions": 60}
+    return load_scenario(name, variant, less | changes)
 
 
 @cache
@@ -61,10 +64,9 @@ def test_sessions_start_in_order_within_the_load(name: str, variant: str, folder
     assert len(sessions) >= 5
     assert [session.index for session in sessions] == list(range(len(sessions)))
     starts = [session.at_s for session in sessions if session.at_s is not None]
-    assert len(starts) == len(sessions)
+    assert len(starts) == (len(sessions) if scenario.mode == "open" else 0)
     assert starts == sorted(starts)
-    assert starts[0] >= 0
-    assert starts[-1] < scenario.duration_s
+    assert all(0 <= at_s < scenario.duration_s for at_s in starts)
     assert {s.tenant for s in sessions} <= {t.name for t in scenario.tenants} | {None}
     assert bool(scenario.tenants) == all(session.tenant for session in sessions)
 
@@ -84,7 +86,8 @@ def test_the_same_seed_is_the_same_load_and_another_is_another(name: str, folder
     sessions_of.cache_clear()
     assert sessions_of(name, "cpu", folder) == sessions
     other = sessions_of(name, "cpu", folder, seed=1)
-    assert [s.at_s for s in other] != [s.at_s for s in sessions] or name == "smoke"
+    same_starts = [s.at_s for s in other] == [s.at_s for s in sessions]
+    assert same_starts == (name in (EVENLY, CLOSED))
     prompts = [[turn.user for turn in session.turns] for session in sessions]
     assert [[turn.user for turn in session.turns] for session in other] != prompts
 
@@ -98,3 +101,15 @@ def test_prompts_that_share_nothing_differ_from_their_first_words(name: str, fol
     ]
     messages = [turn.user for session in sessions for turn in session.turns]
     assert len({tuple(text.split()[:6]) for text in messages}) == len(messages)
+
+
+@pytest.mark.parametrize("variant", ["cpu", "gpu"])
+def test_the_stages_of_steps_rise_and_fill_the_load(variant: str) -> None:
+    scenario = load_scenario(CLOSED, variant)
+    assert scenario.stages is not None
+    users = [stage.users for stage in scenario.stages]
+    assert users == sorted(set(users))
+    assert users[0] == 1
+    assert sum(stage.duration_s for stage in scenario.stages) == scenario.duration_s
+    named = scenario.description.partition(" users")[0].replace(" and ", ", ").split(", ")
+    assert list(map(int, named)) == users

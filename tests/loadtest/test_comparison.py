@@ -98,7 +98,7 @@ def test_a_clear_change_is_worse_one_way_and_better_the_other(
     assert there.interval.low <= there.change <= there.interval.high
 
 
-@NOT_HURRIED
+@settings(NOT_HURRIED, max_examples=40)  # each draws the bootstrap of every metric three times
 @given(RECORDS, RECORDS, st.integers(0, 3))
 def test_values_are_those_of_the_metrics_and_sides_swap(
     a: list[RequestRecord], b: list[RequestRecord], seed: int

@@ -18,6 +18,11 @@ def good_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_up_run(tmp_path_factory.mktemp("good"), requests=200, failed_frac=0.03)
 
 
+@pytest.fixture(scope="module")
+def disturbed_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_up_run(tmp_path_factory.mktemp("disturbed"), requests=200, kills_at_s=(3.0, 12.0))
+
+
 @pytest.mark.parametrize(
     ("slo", "status"),
     [
@@ -107,3 +112,25 @@ def test_the_markdown_says_what_was_measured(
     assert lines[0] == ["clause", "measured", "n", "verdict"]
     assert [line[0] for line in lines[2:]] == ["TTFT p99 ≤ 5,000 ms", "TPOT p99 ≤ 1 ms"]
     assert [line[3] for line in lines[2:]] == ["met", "breach"]
+
+
+def test_what_was_done_to_the_server_is_in_the_markdown(
+    good_run: Path, disturbed_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status_of(gate_command, disturbed_run, "--slo", MET)
+    text = capsys.readouterr().out
+    assert text.startswith("**chat: pass**\n\nWith 2 faults: 2 kill-host.\n\n| clause |")
+    status_of(gate_command, good_run, "--slo", MET)
+    assert "fault" not in capsys.readouterr().out
+
+
+def test_junit_tells_the_faults_and_when_each_was_done(
+    tmp_path: Path, good_run: Path, disturbed_run: Path
+) -> None:
+    suite = junit_of(tmp_path, disturbed_run, MET)
+    found = {part.get("name"): part.get("value") for part in suite.iter("property")}
+    assert found == {"faults": "2 faults: 2 kill-host"}
+    lines = (suite.findtext("system-out") or "").splitlines()
+    assert lines == [f"{at} s: kill-host: host 7 of engine a" for at in ("3.0", "12.0")]
+    assert [part.tag for part in suite] == ["properties", *["testcase"] * 3, "system-out"]
+    assert {part.tag for part in junit_of(tmp_path, good_run, MET)} == {"testcase"}

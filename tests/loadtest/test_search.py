@@ -1,6 +1,8 @@
 """The search for the limit: it finds a known one, confirms what chance decided, and always ends."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
 from math import exp, log, log2
 from random import Random
 
@@ -9,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadtest.arrivals import Poisson, instants_s
-from loadtest.search import Found, SearchSettings, Trial, Try, next_step, trial_of
+from loadtest.search import (
+    CLIENT_TRIALS,
+    Found,
+    SearchSettings,
+    Trial,
+    Tried,
+    Try,
+    next_step,
+    trial_of,
+)
 from loadtest.slo import parse_slo
 from tests.loadtest.made_records import missed, record
 from tests.loadtest.simulated_server import served
@@ -23,7 +34,10 @@ def trial(rate_per_s: float, good: int, offered: int = 1000, **fields: int) -> T
     """A trial whose requests in flight do not grow."""
     flight = {"missed": 0, "late_offered": offered // 2, "in_flight_midway": 9}
     flight = {**flight, "in_flight_at_end": 9, **fields}
-    return Trial(rate_per_s=rate_per_s, offered=offered, good=good, **flight)
+    client_limited = bool(flight.pop("client_limited", False))
+    return Trial(
+        rate_per_s=rate_per_s, offered=offered, good=good, client_limited=client_limited, **flight
+    )
 
 
 def sharp(limit_per_s: float, offered: int = 1000) -> Server:
@@ -226,6 +240,73 @@ def test_a_trial_counts_what_came_and_what_is_still_there() -> None:
         in_flight_midway=1,
         in_flight_at_end=1,
     )
+
+
+def late(rate_per_s: float) -> Trial:
+    """One that the client could not keep up with; what else it says must count for nothing."""
+    return trial(rate_per_s, 0, missed=1, client_limited=True)
+
+
+@NOT_HURRIED
+@given(st.floats(0.02, 5000), st.floats(0.02, 5000))
+def test_a_client_that_cannot_offer_more_is_told_from_the_limit_of_the_server(
+    server_per_s: float, client_per_s: float
+) -> None:
+    server = sharp(server_per_s)
+    found, trials = searched(SETTINGS, lambda r: server(r) if r <= client_per_s else late(r))
+    assert found.best is not None
+    assert found.beyond is not None
+    assert found.best.rate_per_s <= min(server_per_s, client_per_s) < found.beyond.rate_per_s
+    assert found.beyond.rate_per_s <= found.best.rate_per_s * (1 + SETTINGS.precision)
+    limited = found.beyond.rate_per_s > client_per_s
+    assert found.limited_by == ("client" if limited else "server")
+    for rate_per_s in (t.rate_per_s for t in trials if t.client_limited):
+        assert sum(t.rate_per_s == rate_per_s for t in trials) == CLIENT_TRIALS
+
+
+@NOT_HURRIED
+@given(st.floats(0.5, 500), st.sets(st.integers(0, 20)))
+def test_a_client_that_was_late_by_chance_changes_nothing_but_the_number_of_trials(
+    limit_per_s: float, late_at: set[int]
+) -> None:
+    expected, _ = searched(SETTINGS, sharp(limit_per_s))
+    late_rates: list[float] = []
+
+    def server(rate_per_s: float) -> Trial:
+        number = next(numbers)
+        if number in late_at and rate_per_s not in late_rates:
+            late_rates.append(rate_per_s)
+            return late(rate_per_s)
+        return sharp(limit_per_s)(rate_per_s)
+
+    numbers = count()
+    found, _ = searched(SETTINGS, server)
+    assert (found.why, found.limited_by) == (expected.why, expected.limited_by)
+    assert [as_measured(t) for t in found.tried] == [as_measured(t) for t in expected.tried]
+    assert sum(t.client_limited_trials for t in found.tried) == len(late_rates)
+
+
+def as_measured(tried: Tried) -> Tried:
+    return replace(
+        tried, trials=tried.trials - tried.client_limited_trials, client_limited_trials=0
+    )
+
+
+def test_a_client_limited_trial_is_made_again_at_once_and_then_bounds_the_search() -> None:
+    assert next_step(SETTINGS, [trial(1, 1000), late(2)]) == Try(2)
+    assert next_step(SETTINGS, [trial(1, 1000), late(2), late(2)]) == Try(1.4142)
+    assert next_step(SETTINGS, [trial(1, 1000), late(2), trial(2, 1000)]) == Try(4)
+
+
+def test_a_rate_that_is_not_yet_known_is_neither_end() -> None:
+    found = ended(SearchSettings(max_trials=2), trial(1, 1000), late(2))
+    assert found.best is not None
+    assert (found.best.rate_per_s, found.beyond, found.limited_by) == (1, None, None)
+
+
+def test_where_the_client_can_offer_nothing_the_server_is_not_blamed() -> None:
+    found, _ = searched(SearchSettings(min_per_s=0.5), late)
+    assert (found.best, found.limited_by, found.why) == (None, "client", "min_per_s fails")
 
 
 def test_the_limit_of_a_simulated_queue_is_found() -> None:

@@ -1,5 +1,6 @@
 """SLOs: the grammar there and back, which requests are good, and whether a run met each clause."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from loadtest.intervals import wilson
 from loadtest.metrics import percentile
 from loadtest.run_records import RequestRecord
-from loadtest.slo import PRESETS, Clause, Slo, attainment, evaluate, is_good, parse_slo
+from loadtest.slo import PRESETS, Clause, Slo, attainment, evaluate, good_under, parse_slo
 from loadtest.slo_text import LatencyBound
 from tests.loadtest.made_records import missed, record
 
@@ -127,19 +128,31 @@ def test_a_wrong_slo_is_refused(data: Any, message: str) -> None:
 )
 def test_a_good_request_is_within_all_bounds(request_record: RequestRecord, good: bool) -> None:
     slo = parse_slo("ttft_p99=500ms,tpot_p99=50ms,itl_p99=60ms")
-    assert is_good(request_record.sample, slo) is good
+    assert good_under(slo)(request_record.sample) is good
 
 
 def test_a_request_is_held_to_the_bound_of_the_highest_percentile() -> None:
     slo = parse_slo("e2e_p99=4s,e2e_p50=1s")
-    assert is_good(record(ttft_s=3.9, tokens=1).sample, slo)
-    assert not is_good(record(ttft_s=4.1, tokens=1).sample, slo)
+    assert good_under(slo)(record(ttft_s=3.9, tokens=1).sample)
+    assert not good_under(slo)(record(ttft_s=4.1, tokens=1).sample)
 
 
 def test_without_bounds_a_request_is_good_when_it_succeeded() -> None:
     slo = parse_slo("error_rate=1%")
-    assert is_good(record(tokens=0).sample, slo)
-    assert not is_good(record(error="timeout").sample, slo)
+    assert good_under(slo)(record(tokens=0).sample)
+    assert not good_under(slo)(record(error="timeout").sample)
+
+
+@given(
+    st.lists(st.integers(1, 10**6), max_size=12), st.sampled_from([50, 90, 99]), st.floats(1e-6, 1)
+)
+def test_a_request_is_held_to_the_percentile_of_its_own_gaps(
+    gaps_us: list[int], percent: int, bound_s: float
+) -> None:
+    sample = replace(record().sample, itl_us=tuple(gaps_us))
+    found = percentile([gap_us / 1e6 for gap_us in gaps_us], percent)
+    expected = found is None or found.value <= bound_s
+    assert good_under(parse_slo({f"itl_p{percent}_s": bound_s}))(sample) is expected
 
 
 @given(RECORDS, st.floats(0.001, 5))

@@ -16,6 +16,7 @@ from loadtest.bench.servers import (
     fleet_launch,
     free_port,
     one_model_spec,
+    resolved_spec,
     running,
     vllm_flags,
 )
@@ -107,3 +108,14 @@ def test_a_server_that_is_never_ready_is_given_up_and_stopped(tmp_path: Path) ->
         running([launch], tmp_path, timeout_s=0.5),
     ):
         pass
+
+
+def test_a_spec_is_what_tokenfleet_makes_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a stand-in for the command beside this Python, which would import vLLM first."""
+    command = tmp_path / "tokenfleet"
+    command.write_text('#!/bin/sh\necho "models: [{name: demo}]\ncommand: $*"\n')
+    command.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    assert resolved_spec("a.yaml") == {"models": [{"name": "demo"}], "command": "check a.yaml"}

@@ -87,5 +87,22 @@ def test_hits_are_of_all_engines_in_a_stretch() -> None:
     assert [value for value in chart.data[0]["y"] if value is not None] == [25.0]
 
 
+def test_hits_of_each_engine_show_which_of_several_is_cold() -> None:
+    def both(at_s: float, **counts: float) -> ServerSample:
+        names = {"q": "prefix_cache_queries_total", "h": "prefix_cache_hits_total"}
+        return ServerSample(at_s, {vllm(names[k[0]], k[1:]): n for k, n in counts.items()})
+
+    warm = [both(at_s, q0=100 * at_s, h0=90 * at_s) for at_s in (0, 1)]
+    cold = [both(at_s, q0=100 * at_s, h0=90 * at_s, q1=100 * at_s, h1=0) for at_s in (2, 3, 4)]
+    whole, by_each = hits([*warm, *cold])
+    assert whole.data[0]["y"][-1] == 54, "270 of 500: looks at 2 to 4 s are in one stretch"
+    trace = by_each.data[0]
+    assert trace["y"] == ["engine 0", "engine 1"]
+    hot, new = ([value for value in row if value is not None] for row in trace["z"])
+    assert (set(hot), set(new)) == ({90.0}, {0.0})
+    assert None in trace["z"][1], "before it was there"
+    assert (trace["zmin"], trace["zmax"]) == (0, 100)
+
+
 def test_a_step_line_keeps_its_corners() -> None:
     assert changes_only([(0, 3), (1, 3), (2, 2), (3, 2), (4, 2)]) == [(0, 3), (2, 2), (4, 2)]

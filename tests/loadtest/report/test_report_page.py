@@ -30,7 +30,7 @@ SECTIONS = [
 FIGURES = [
     *("cdf-ttft", "cdf-tpot", "cdf-itl", "cdf-e2e"),
     *("time-rate", "time-in-flight", "time-ttft", "time-errors", "time-engines"),
-    *("rate-ttft", "rate-tpot", "engines-running", "prefix-hits"),
+    *("rate-ttft", "rate-tpot", "engines-running", "prefix-hits", "engines-hits"),
 ]
 ADDRESS = ("src", "href", "action", "data", "poster", "srcset")
 

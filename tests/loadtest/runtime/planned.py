@@ -84,19 +84,31 @@ def command(
 @contextmanager
 def locust(argv: list[str]) -> Iterator[subprocess.Popen[str]]:
     """Locust with its output to be read; it has ended when the context has."""
-    process = subprocess.Popen(
-        argv,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        env=os.environ | {"PYTHONPATH": os.getcwd(), "PYTHONUNBUFFERED": "1"},
-    )
+    with _interruptible():
+        process = subprocess.Popen(
+            argv,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env=os.environ | {"PYTHONPATH": os.getcwd(), "PYTHONUNBUFFERED": "1"},
+        )
     try:
         with process:
             yield process
     finally:
         process.kill()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """A process that is started in it does not ignore SIGINT, though this one may: what starts jobs
+    in the background, as pytest-xdist its workers, has them ignore it, and so do their children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def sent(

@@ -59,10 +59,21 @@ def test_what_was_measured_is_what_the_server_did(url: str, tmp_path: Path) -> N
     assert "in flight 0  done 50  errors 0  missed 0" in outcome.output
 
 
-def test_whatever_happens_to_a_request_is_in_its_record(url: str, tmp_path: Path) -> None:
-    manners = ("well", "cut", "event", "503", "hang")
-    sessions = [session(n, turns=2, how=how) for n, how in enumerate(manners)]
-    outcome = sent(url, tmp_path, [*sessions, session(5, chat=False)], timeout_s=1.0)
+MANNERS = ("well", "cut", "event", "503", "hang")
+
+
+@pytest.fixture(scope="module")
+def mixed_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Outcome]]:
+    """Requests that end in every way, to the server at a URL, with an API key."""
+    sessions = [session(n, turns=2, how=how) for n, how in enumerate(MANNERS)]
+    sessions.append(session(5, chat=False))
+    folder = tmp_path_factory.mktemp("mixed")
+    with timed_server() as url:
+        yield url, sent(url, folder, sessions, "--api-key", "secret", timeout_s=1.0)
+
+
+def test_whatever_happens_to_a_request_is_in_its_record(mixed_run: tuple[str, Outcome]) -> None:
+    _, outcome = mixed_run
     well, answered, cut, event, refused, hung, completion = outcome.records
     assert well.sample.error is answered.sample.error is completion.sample.error is None
     assert cut.sample.error is not None
@@ -192,8 +203,8 @@ def test_a_run_that_is_stopped_keeps_what_it_has(
     assert outcome.status == 2
 
 
-def test_the_folder_says_what_was_run(url: str, tmp_path: Path) -> None:
-    outcome = sent(url, tmp_path, [session(0)], "--api-key", "secret")
+def test_the_folder_says_what_was_run(mixed_run: tuple[str, Outcome]) -> None:
+    url, outcome = mixed_run
     assert outcome.config["target"] == url
     assert outcome.config["model"] == "fake"
     assert outcome.config["scenario"]["mode"] == "open"

@@ -118,7 +118,7 @@ def test_the_page_holds_all_it_needs_and_figures_that_plotly_draws(tmp_path: Pat
         assert [each.name for each in go.Figure(figure).data] == [
             "round_robin", "least_load", "random"
         ]  # fmt: skip
-    assert {"policies", "ttft", "timeline", "configuration"} <= set(page.ids)
+    assert {"policies", "latency", "timeline", "configuration"} <= set(page.ids)
     assert not [name for name, _ in page.attributes if name in ("src", "href")]
 
 
