@@ -8,7 +8,7 @@ prompt tokens queued and D requests decoding:
     step     = base_s + decode_request_s * D
     ttft     = step + (Q + u) * (prefill_token_s + step / CHUNK_TOKENS) + kv_wait
     decoding = O * (base_s + decode_request_s * (beside + 1))
-    others   = delayed * prefill_token_s * (u + again) + beside * decode_request_s * O
+    others   = delayed * prefill_token_s * (u + again) + beside * decode_request_s * O + room
     cost     = ttft + decoding + others
 
 ttft: on average half the running step, and half the last chunk's, have to be waited for; then the
@@ -34,6 +34,12 @@ is left, vLLM preempts, and as many tokens are computed again:
 
     kv_wait  = short / kv_total_tokens * T * step
     again    = min(short, growing), in `ttft` too
+
+room: of what is missing, this request takes up to u + O; the replica's share of all that wait
+(`waiting`, by the speed of its prefill) wait for these too. (Without this, the queues of an
+overload spread prefixes over the engines, where each copy takes the room of requests.)
+
+    room     = waiting * min(short, u + O) / kv_total_tokens * T * step
 
 Sums over replicas are exact ones (`fsum`), so that their order changes no cost.
 
@@ -107,7 +113,9 @@ class AddedLatency:
         passed = queued_tokens / CHUNK_TOKENS / typical_output_tokens
         beside = decoding * np.maximum(0.0, 1.0 - passed)
         beside += np.maximum(0.0, requests - decoding) / np.maximum(1.0, passed)
-        self._fair_requests = _fair_requests(float(requests.sum()), self.token_s)
+        share = _fair_share(self.token_s)
+        self._fair_requests = share * float(requests.sum())
+        self._fair_waiting = share * float(waiting.sum())
         self._delayed = np.maximum(beside, self._fair_requests)
         self._output_s = self._output_tokens * (base_s + self._decode_s * (2.0 * beside + 1.0))
 
@@ -127,7 +135,9 @@ class AddedLatency:
             + again_s
         )
         others_s = self._delayed * (uncached_tokens * self.token_s + again_s)
-        return ttft_s, ttft_s + self._output_s + others_s
+        taken = np.minimum(short, uncached_tokens + self._output_tokens)
+        room_s = self._fair_waiting * taken * self._kv_wait_token_s
+        return ttft_s, ttft_s + self._output_s + others_s + room_s
 
     def displaced(self, uncached_tokens: Floats) -> Floats:
         """What later requests wait longer for what so many tokens displace from the cache."""
@@ -146,7 +156,7 @@ def _others_frac(own_requests: float, requests: float) -> float:
     return 1.0 - own_requests / requests if requests else 0.0
 
 
-def _fair_requests(requests: float, token_s: Floats) -> Floats:
+def _fair_share(token_s: Floats) -> Floats:
     """Each replica's share of all requests, by the speed of its prefill."""
     speed = 1.0 / np.maximum(token_s, LEAST_TOKEN_S)
-    return speed * (requests / fsum(speed))
+    return speed / fsum(speed)

@@ -3,8 +3,8 @@
 Steps that are alike are taken at once (`Segment`), until one of their requests ends, no block is
 left, or a request arrives; a look at the engine in between (`sync`) brings its state up to the step
 under way. What the engine does is the same as step by step, up to rounding. Two things others see
-are coarser: the blocks that decoding fills and evicts are known at the next look, and steps taken
-at once are shown to the cost learner as one, of their mean duration.
+are coarser: the blocks that decoding fills and evicts are known at the next look, and the cost
+learner is told of steps taken at once that each took their mean duration.
 """
 
 from __future__ import annotations

@@ -56,18 +56,21 @@ def by_hand(
         beside = decoding * max(0, 1 - passed)
         beside += max(0, there(each) - decoding) / max(1, passed)
         delayed = max(beside, everyone / cost.prefill_token_s / speeds)
-        wait_s = again = 0.0
+        waiting = sum(other.waiting_requests for other in replicas) / cost.prefill_token_s / speeds
+        wait_s = again = room_s = 0.0
         if each.kv_total_tokens:
             growing = output + decoding * typical / 2
             used = each.kv_use_frac * each.kv_total_tokens
             short = max(0, used + queued + uncached + growing - each.kv_total_tokens)
             wait_s = short / each.kv_total_tokens * typical * step_s
             again = min(short, growing)
+            taken = min(short, uncached + output)
+            room_s = waiting * taken / each.kv_total_tokens * typical * step_s
         ttft_s = step_s + (queued + uncached) * (cost.prefill_token_s + step_s / CHUNK_TOKENS)
         ttft_s += wait_s + again * cost.prefill_token_s
         own_s = ttft_s + output * (cost.base_s + cost.decode_request_s * (beside + 1))
         others_s = delayed * cost.prefill_token_s * (uncached + again)
-        others_s += beside * cost.decode_request_s * output
+        others_s += beside * cost.decode_request_s * output + room_s
         found.append((ttft_s, own_s + others_s))
     return found
 
