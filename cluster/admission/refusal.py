@@ -1,16 +1,16 @@
 """Why a request is refused, and what its client is told: status, OpenAI's `type` and `code`, when
 to come again, and a sentence that names the value and its bound.
 
-| reason          | status | because                                 | Retry-After                   |
-|-----------------|--------|-----------------------------------------|-------------------------------|
-| no_model        | 404    | the tenant may not use the model        | -                             |
-| too_many_tokens | 400    | it asks for more than a minute's tokens | -                             |
-| requests_rate   | 429    | the tenant is over requests_per_min     | when the bucket has one       |
-| tokens_rate     | 429    | the tenant is over tokens_per_min       | when the bucket has so many   |
-| concurrent      | 429    | the tenant is over max_concurrent       | when one of its own may end   |
-| would_wait      | 503    | the fleet is full, for too long         | when the queue is short again |
-| waited          | 503    | it was, for longer than foreseen        | when the queue is short again |
-| queue_full      | 503    | no place in the queue is left for it    | when the queue is short again |
+| reason          | status | because                                 | Retry-After                 |
+|-----------------|--------|-----------------------------------------|-----------------------------|
+| no_model        | 404    | the tenant may not use the model        | -                           |
+| too_many_tokens | 400    | it asks for more than a minute's tokens | -                           |
+| requests_rate   | 429    | the tenant is over requests_per_min     | when the bucket has one     |
+| tokens_rate     | 429    | the tenant is over tokens_per_min       | when the bucket has so many |
+| concurrent      | 429    | the tenant is over max_concurrent       | when one of its own may end |
+| would_wait      | 503    | the fleet is full, for too long         | when the queue is short     |
+| waited          | 503    | it was, for longer than foreseen        | when the queue is short     |
+| queue_full      | 503    | no place in the queue is left for it    | when the queue is short     |
 
 404 is what OpenAI answers for a model that a key does not see.
 """
