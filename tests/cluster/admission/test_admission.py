@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from cluster.admission.admission import Admission
 from cluster.admission.boundary import Admitted, Queued, Served
@@ -291,80 +289,3 @@ def test_of_the_free_room_a_gateway_fills_its_share() -> None:
         queued(gate, *map(str, range(100)))
         given.append(len(gate.release("m", [engine(running_requests=1)], 0.0).send))
     assert given[1] == pytest.approx(given[0] / 2, abs=1)
-
-
-# Whatever happens
-
-STEPS = st.lists(
-    st.tuples(
-        st.sampled_from(["offer", "release", "end", "cancel", "resize", "pause", "wait"]),
-        st.integers(0, 50),
-    ),
-    max_size=120,
-)
-
-
-@settings(max_examples=150, deadline=None)
-@given(STEPS)
-def test_every_request_has_one_end_and_leaves_nothing_behind(steps: list[tuple[str, int]]) -> None:
-    tenants = [
-        tenant("a", max_concurrent=8),
-        tenant("b", weight=3.0, tokens_per_min=5000),
-        tenant("n", priority="batch"),
-    ]
-    gate, now_s = admission(*tenants, max_wait_s=5.0, max_queued_requests=12), 0.0
-    waiting: set[str] = set()
-    running: set[str] = set()
-    over: set[str] = set()
-
-    def releases(engines: list[EngineState]) -> None:
-        released = gate.release("m", engines, now_s)
-        late = {name for name, _ in released.refused}
-        assert len(set(released.send)) == len(released.send)
-        assert set(released.send) | late <= waiting
-        for name in released.send:
-            gate.sent(name)
-        waiting.difference_update(released.send, late)
-        running.update(released.send)
-        over.update(late)
-
-    for number, (kind, pick) in enumerate(steps):
-        name = str(number)
-        if kind == "offer":
-            answer = gate.offer(offer(name, tenants[pick % 3], 10 + pick, 50), now_s)
-            {Admitted: running, Queued: waiting, Refused: over}[type(answer)].add(name)
-        elif kind == "release":
-            releases([engine(running_requests=250 + pick, inflight_requests=1)])
-        elif kind == "end" and running:
-            gone = sorted(running)[pick % len(running)]
-            gate.ended(gone, SERVED, now_s)
-            running.remove(gone)
-            over.add(gone)
-        elif kind == "cancel" and waiting | running:
-            gone = sorted(waiting | running)[pick % len(waiting | running)]
-            gate.cancelled(gone, now_s, SERVED)
-            waiting.discard(gone)
-            running.discard(gone)
-            over.add(gone)
-        elif kind == "resize" and waiting | running:
-            some = sorted(waiting | running)[pick % len(waiting | running)]
-            gate.resized(some, prompt_tokens=pick, max_output_tokens=None, now_s=now_s)
-        elif kind == "pause" and running:
-            moved = sorted(running)[pick % len(running)]
-            gate.paused(moved, SERVED)
-            running.remove(moved)
-            waiting.add(moved)
-        elif kind == "wait":
-            now_s += pick / 10
-        state = gate.state("m", now_s)
-        assert sum(state.waiting_requests.values()) == len(waiting)
-    while waiting:  # an idle engine takes at least one each time
-        before = len(waiting)
-        releases([engine()])
-        assert len(waiting) < before
-    for name in running:
-        gate.ended(name, SERVED, now_s)
-    assert gate.next_deadline_s is None
-    assert gate.state("m", now_s).waiting_tokens == 0
-    claims = gate.share_report(now_s + 1e6).claims
-    assert claims["concurrent/a"].demand == pytest.approx(0.0)
