@@ -5,8 +5,8 @@ but it must not run dry before it can be given more. With s the time of a step a
 (`base_s + decode_request_s * D`), and what a queued prompt token takes there (see
 `cluster.routing.added_latency`),
 
-    token_s  = prefill_token_s + s / CHUNK_TOKENS
-    queued   = queued_prefill_tokens - report_age_s / token_s        (what it has done since)
+    token_s  = prefill_token_s + s / (max_num_batched_tokens - D)
+    queued   = max(0, reported - report_age_s / token_s) + what was sent since and has not begun
     prefill  = (AHEAD_S + s) / token_s - queued                      room, in prompt tokens
 
 so there is work for the step under way and for the time that a reply takes. The last request may
@@ -40,9 +40,11 @@ from cluster.admission.tenants import Priority
 from cluster.routing.added_latency import CHUNK_TOKENS, LEAST_TOKEN_S
 from cluster.types import ReplicaId, ReplicaSnapshot, StepCost
 
-AHEAD_S = 0.1
-"""Above what a step's outputs take to the gateway and the next request to the engine (a few ms),
-and the pauses of a gateway's event loop. Who just missed their turn wait so much longer."""
+AHEAD_S = 0.02
+"""A step's outputs take a few ms to the gateway, and the next request to the engine. Where it is
+later, a step prefills less than it could, and nothing stands still. In simulation (2,048 tokens a
+step, 256 decoding) throughput was 1.2 % below that with 0.1, and the TTFT of a tenant beside a
+flood half."""
 
 EXTRA_FRAC = 1 / 16
 """Requests above a full batch, waiting: those that replace what ends in the next steps."""
@@ -64,12 +66,15 @@ SPARE_PREFILL_FRAC = 0.5
 class EngineState:
     """An engine as the gateway sees it.
 
-    `report_age_s`: since its last load report came. `max_num_seqs`: vLLM's; None where unknown.
+    `report_age_s`: since its last load report came, which said that `reported_prefill_tokens` were
+    queued. `max_num_seqs`, `max_num_batched_tokens`: vLLM's; None where unknown.
     """
 
     snapshot: ReplicaSnapshot
     report_age_s: float = 0.0
+    reported_prefill_tokens: int = 0
     max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,9 +154,11 @@ def _prefill_room(engine: EngineState) -> tuple[float, float]:
     if cost is None:
         return BLIND_PREFILL_TOKENS - seen.queued_prefill_tokens, BLIND_PREFILL_TOKENS
     step_s = _step_s(cost, seen.decode_requests)
-    token_s = max(LEAST_TOKEN_S, cost.prefill_token_s + step_s / CHUNK_TOKENS)
+    chunk_tokens = max(1, (engine.max_num_batched_tokens or CHUNK_TOKENS) - seen.decode_requests)
+    token_s = max(LEAST_TOKEN_S, cost.prefill_token_s + step_s / chunk_tokens)
     target = (AHEAD_S + step_s) / token_s
-    return target - max(0.0, seen.queued_prefill_tokens - engine.report_age_s / token_s), target
+    done = min(engine.reported_prefill_tokens, engine.report_age_s / token_s)
+    return target - max(0.0, seen.queued_prefill_tokens - done), target
 
 
 def _most_requests(engine: EngineState, itl_s: float | None) -> float:

@@ -2,19 +2,22 @@
 
 A tenant's waiting requests carry a *start tag*, in tokens per weight; the tenant with the least is
 next. When its request of cost c goes, its tag grows by c / weight, and virtual time, which is the
-tag it went at, never falls. A tenant that comes to wait starts at virtual time, or where its own
-tag still is if it has had more than its share. (Goyal, Vin, Cheng 1996; unlike with finish tags, no
-rate of the server has to be known.)
+tag it went at, never falls. A tenant that comes to wait goes on at its own tag, but no lower than
+`SAVED_TOKENS` below virtual time; a new one starts at virtual time. (Goyal, Vin, Cheng 1996, who
+save nothing; unlike with finish tags, no rate of the server has to be known.)
 
 So of two tenants that both have requests waiting all the time, none gets ahead of the other by more
 than one request of each: with W the tokens that went and c the largest cost,
 
     |W_i / weight_i - W_j / weight_j| <= c_i / weight_i + c_j / weight_j
 
+What a tenant saves while it has nothing waiting lets a small burst of one that uses little go at
+once, where each of its requests would otherwise wait for as much of everybody else's.
+
 Costs are estimates until a request ends. Then the tag is moved by the error, so that what counts
 are tokens served. An overestimate is given back as far as the tenant has paid it: all of it while
-it has been waiting ever since; else only what of its tag stood above virtual time when it came to
-wait again, since below that it did not wait for it.
+it has been waiting ever since; else only what of its tag stood above the lowest possible when it
+came to wait again, since below that it did not wait for it.
 
 Once nothing waits and nothing runs, all is forgotten: what was served in another rush is over.
 All operations are O(log tenants), but for `cost_ahead`, which looks at every waiting tenant.
@@ -27,13 +30,17 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
 
+SAVED_TOKENS = 8192
+"""Of its share that a tenant may save: two long prompts. It is the most by which others are delayed
+for each tenant that was idle, half a second of an engine that computes 16,000 a second."""
+
 
 @dataclass(slots=True)
 class _Flow:
     """A tenant here. `waiting`: costs by request, next first; `tag`: where the next one starts.
 
-    `spell` counts the times it came to wait; `owed` is what of its tag stood above virtual time
-    then. `entry` is the number of its valid entry in the heap.
+    `spell` counts the times it came to wait; `owed` is what of its tag stood above the lowest then
+    possible. `entry` is the number of its valid entry in the heap.
     """
 
     weight: float
@@ -97,8 +104,9 @@ class FairQueue:
         flow = self._flows.setdefault(tenant, _Flow(weight, self._virtual))
         flow.weight = weight
         if not flow.waiting:
-            flow.owed = max(0.0, flow.tag - self._virtual)
-            flow.tag = max(flow.tag, self._virtual)
+            lowest = self._virtual - SAVED_TOKENS / weight
+            flow.owed = max(0.0, flow.tag - lowest)
+            flow.tag = max(flow.tag, lowest)
             flow.spell += 1
             self._enter(tenant, flow)
         flow.waiting[request_id] = cost
@@ -170,7 +178,7 @@ class FairQueue:
         own_cost = own.waiting_cost if own else 0.0
         tag = own.tag if own else self._virtual
         if not own_cost:
-            tag = max(tag, self._virtual)
+            tag = max(tag, self._virtual - SAVED_TOKENS / weight)
         start = tag + own_cost / weight
         others = (
             min(flow.waiting_cost, flow.weight * max(0.0, start - flow.tag))

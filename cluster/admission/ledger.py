@@ -24,7 +24,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from cluster.admission.usage import Usage
 
@@ -77,4 +77,4 @@ def parse_line(line: str) -> LedgerRecord:
 
 
 _USAGE = [name for name in Usage.__dataclass_fields__ if name != "requests"]
-_RECORD = TypeAdapter(LedgerRecord, config=ConfigDict(extra="ignore"))
+_RECORD = TypeAdapter(LedgerRecord)  # a dataclass: fields that it lacks are ignored

@@ -22,7 +22,8 @@ def tenant(name: str = "a", *keys: str, **fields: Any) -> Tenant:
 
 def engine(name: str = "e", **fields: Any) -> EngineState:
     """An idle one of known cost, unless told otherwise."""
-    state = {key: fields.pop(key) for key in ("report_age_s", "max_num_seqs") if key in fields}
+    own = ("report_age_s", "reported_prefill_tokens", "max_num_seqs", "max_num_batched_tokens")
+    state = {key: fields.pop(key) for key in own if key in fields}
     snapshot = ReplicaSnapshot(id=ReplicaId(name), **{"step_cost": COST, **fields})
     return EngineState(snapshot=snapshot, **state)
 

@@ -23,7 +23,7 @@ from cluster.simulation.step_time import Fitted
 from cluster.simulation.workload import Names
 from cluster.types import ReplicaId, RouteRequest
 
-LIMITS = EngineLimits(kv_blocks=16_000, max_num_batched_tokens=2048, max_num_seqs=256)
+LIMITS = EngineLimits(kv_blocks=16_000, max_num_batched_tokens=2048, max_num_seqs=128)
 STEPS = Fitted(base_s=0.01, prefill_token_s=50e-6, decode_request_s=50e-6)
 REPORT_EVERY_S = 0.25
 
@@ -77,6 +77,7 @@ class GatewaySim:
         self._engines = {name: Engine(limits, STEPS) for name in self._ids}
         self._received = dict.fromkeys(self._ids, 0)
         self._reported_s = dict.fromkeys(self._ids, 0.0)
+        self._reported_tokens = dict.fromkeys(self._ids, 0)
         self._names = Names()
         self._arrivals: list[Arrival] = []
         for name in self._ids:
@@ -159,7 +160,9 @@ class GatewaySim:
     def _report(self, now_s: float) -> None:
         for name, engine in self._engines.items():
             engine.sync(now_s)
-            self._view.reported(name, engine.load(self._received[name]))
+            load = engine.load(self._received[name])
+            self._view.reported(name, load)
+            self._reported_tokens[name] = load.queued_prefill_tokens
             self._reported_s[name] = now_s
 
     def _release(self, now_s: float) -> None:
@@ -167,7 +170,9 @@ class GatewaySim:
             EngineState(
                 snapshot=snapshot,
                 report_age_s=now_s - self._reported_s[snapshot.id],
+                reported_prefill_tokens=self._reported_tokens[snapshot.id],
                 max_num_seqs=self._limits.max_num_seqs,
+                max_num_batched_tokens=self._limits.max_num_batched_tokens,
             )
             for snapshot in self._view.snapshots(NOTHING_ASKED, self._ids)
         ]

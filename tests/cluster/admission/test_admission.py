@@ -56,9 +56,9 @@ def test_with_room_it_goes_at_once_and_without_it_waits() -> None:
     gate.release("m", [full()], 1.0)
     queued(gate, "1", "2", now_s=1.0)
     assert gate.release("m", [full()], 2.0).send == []
-    assert gate.release("m", [engine()], 3.0).send == ["1"]  # an idle engine takes one unseen
+    assert gate.release("m", [room_for_one()], 3.0).send == ["1"]
     gate.sent("1")
-    assert gate.release("m", [engine(running_requests=1)], 3.0).send == ["2"]
+    assert gate.release("m", [engine()], 3.0).send == ["2"]
 
 
 def test_what_went_but_is_not_there_yet_takes_its_room() -> None:
@@ -177,7 +177,7 @@ def test_while_no_engine_is_up_the_hold_timeout_counts_instead() -> None:
     queued(gate, "1", "2")
     assert gate.release("m", [], 10.0).refused == []
     assert gate.next_deadline_s == 60.0
-    assert gate.release("m", [engine()], 40.0).send == ["1"]
+    assert gate.release("m", [room_for_one()], 40.0).send == ["1"]
     assert [name for name, _ in gate.release("m", [], 60.0).refused] == ["2"]
 
 

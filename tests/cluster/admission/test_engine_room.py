@@ -33,21 +33,28 @@ def room(of: EngineState, itl_s: float | None = None, share: float = 1.0) -> Eng
 
 def test_the_prefill_lasts_for_the_step_under_way_and_a_replys_time() -> None:
     step_s = 0.01 + 100 * 50e-6
-    token_s = 50e-6 + step_s / CHUNK_TOKENS
+    token_s = 50e-6 + step_s / (CHUNK_TOKENS - 100)
     busy = engine(running_requests=100, decode_requests=100)
     assert room(busy).prefill_tokens == pytest.approx((AHEAD_S + step_s) / token_s)
     queued = engine(running_requests=100, decode_requests=100, queued_prefill_tokens=500)
     assert room(queued).prefill_tokens == pytest.approx((AHEAD_S + step_s) / token_s - 500)
 
 
+def test_a_small_step_beside_many_decodes_leaves_little_for_prefill() -> None:
+    fields = {"running_requests": 250, "decode_requests": 250}
+    small = room(engine(max_num_batched_tokens=256, **fields)).prefill_tokens
+    large = room(engine(max_num_batched_tokens=8192, **fields)).prefill_tokens
+    assert 0 < small < large / 5
+
+
 def test_what_it_has_prefilled_since_its_report_is_not_queued_any_more() -> None:
     token_s = 50e-6 + 0.01 / CHUNK_TOKENS
-    fresh = engine(running_requests=9, queued_prefill_tokens=4000)
+    fresh = engine(running_requests=9, queued_prefill_tokens=4500, reported_prefill_tokens=4000)
     later = replace(fresh, report_age_s=0.1)
     gained = room(later).prefill_tokens - room(fresh).prefill_tokens
     assert gained == pytest.approx(0.1 / token_s)
-    much_later = replace(fresh, report_age_s=60.0)
-    assert room(much_later).prefill_tokens == pytest.approx((AHEAD_S + 0.01) / token_s)
+    much_later = replace(fresh, report_age_s=60.0)  # what was sent since has still not begun
+    assert room(much_later).prefill_tokens == pytest.approx((AHEAD_S + 0.01) / token_s - 500)
 
 
 def test_what_is_not_known_of_it_is_a_fixed_number() -> None:

@@ -37,7 +37,7 @@ WRONG = {
     "a hash twice, beside a wrong weight": (
         [named("a", ONE, weight=0.0), named("b", ONE)],
         {
-            "tenants[0].weight": "0.0 must be above 0",
+            "tenants[0].weight": "0.0 must be above 0.0",
             "tenants[1].key_hashes[0]": "this is already tenants[0].key_hashes[0]",
         },
     ),
