@@ -6,7 +6,8 @@ but it must not run dry before it can be given more. With s the time of a step a
 `cluster.routing.added_latency`),
 
     token_s  = prefill_token_s + s / (max_num_batched_tokens - D)
-    queued   = max(0, reported - report_age_s / token_s) + what was sent since and has not begun
+    done     = the larger of: report_age_s / token_s; the prompts known to have begun since
+    queued   = max(0, reported - done) + what was sent since the report and has not begun
     prefill  = (AHEAD_S + s) / token_s - queued                      room, in prompt tokens
 
 so there is work for the step under way and for the time that a reply takes. The last request may
@@ -67,12 +68,15 @@ class EngineState:
     """An engine as the gateway sees it.
 
     `report_age_s`: since its last load report came, which said that `reported_prefill_tokens` were
-    queued. `max_num_seqs`, `max_num_batched_tokens`: vLLM's; None where unknown.
+    queued. `begun_prefill_tokens`: of this gateway's requests that the report knew of, the prompts
+    of those whose first token has come since (a report counts the whole of a step under way).
+    `max_num_seqs`, `max_num_batched_tokens`: vLLM's; None where unknown.
     """
 
     snapshot: ReplicaSnapshot
     report_age_s: float = 0.0
     reported_prefill_tokens: int = 0
+    begun_prefill_tokens: int = 0
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
 
@@ -157,7 +161,8 @@ def _prefill_room(engine: EngineState) -> tuple[float, float]:
     chunk_tokens = max(1, (engine.max_num_batched_tokens or CHUNK_TOKENS) - seen.decode_requests)
     token_s = max(LEAST_TOKEN_S, cost.prefill_token_s + step_s / chunk_tokens)
     target = (AHEAD_S + step_s) / token_s
-    done = min(engine.reported_prefill_tokens, engine.report_age_s / token_s)
+    done = max(engine.report_age_s / token_s, engine.begun_prefill_tokens)
+    done = min(done, engine.reported_prefill_tokens)
     return target - max(0.0, seen.queued_prefill_tokens - done), target
 
 

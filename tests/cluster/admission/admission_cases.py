@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from cluster.admission.admission import Admission
@@ -22,8 +23,8 @@ def tenant(name: str = "a", *keys: str, **fields: Any) -> Tenant:
 
 def engine(name: str = "e", **fields: Any) -> EngineState:
     """An idle one of known cost, unless told otherwise."""
-    own = ("report_age_s", "reported_prefill_tokens", "max_num_seqs", "max_num_batched_tokens")
-    state = {key: fields.pop(key) for key in own if key in fields}
+    own = {field.name for field in dataclasses.fields(EngineState)} - {"snapshot"}
+    state = {key: fields.pop(key) for key in own & fields.keys()}
     snapshot = ReplicaSnapshot(id=ReplicaId(name), **{"step_cost": COST, **fields})
     return EngineState(snapshot=snapshot, **state)
 

@@ -78,6 +78,7 @@ class GatewaySim:
         self._received = dict.fromkeys(self._ids, 0)
         self._reported_s = dict.fromkeys(self._ids, 0.0)
         self._reported_tokens = dict.fromkeys(self._ids, 0)
+        self._begun_tokens = dict.fromkeys(self._ids, 0)
         self._names = Names()
         self._arrivals: list[Arrival] = []
         for name in self._ids:
@@ -148,6 +149,10 @@ class GatewaySim:
         for job in outcome.began:
             self._arrivals[job.id].first_token_s = now_s
             self._view.began(str(job.id))
+            sent_s = self._arrivals[job.id].sent_s
+            assert sent_s is not None
+            if sent_s < self._reported_s[name]:
+                self._begun_tokens[name] += job.prompt_tokens
         for job in outcome.done:
             arrival = self._arrivals[job.id]
             arrival.done_s = now_s
@@ -163,6 +168,7 @@ class GatewaySim:
             load = engine.load(self._received[name])
             self._view.reported(name, load)
             self._reported_tokens[name] = load.queued_prefill_tokens
+            self._begun_tokens[name] = 0
             self._reported_s[name] = now_s
 
     def _release(self, now_s: float) -> None:
@@ -171,6 +177,7 @@ class GatewaySim:
                 snapshot=snapshot,
                 report_age_s=now_s - self._reported_s[snapshot.id],
                 reported_prefill_tokens=self._reported_tokens[snapshot.id],
+                begun_prefill_tokens=self._begun_tokens[snapshot.id],
                 max_num_seqs=self._limits.max_num_seqs,
                 max_num_batched_tokens=self._limits.max_num_batched_tokens,
             )

@@ -53,6 +53,8 @@ def test_with_room_it_goes_at_once_and_without_it_waits() -> None:
     assert isinstance(gate.offer(offer("early"), 0.0), Queued)  # no engine is known yet
     assert gate.release("m", [engine(running_requests=1)], 0.0).send == ["early"]
     assert isinstance(gate.offer(offer("r"), 0.0), Admitted)
+    gate.sent("early")
+    gate.sent("r")
     gate.release("m", [full()], 1.0)
     queued(gate, "1", "2", now_s=1.0)
     assert gate.release("m", [full()], 2.0).send == []

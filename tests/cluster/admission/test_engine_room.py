@@ -53,6 +53,8 @@ def test_what_it_has_prefilled_since_its_report_is_not_queued_any_more() -> None
     later = replace(fresh, report_age_s=0.1)
     gained = room(later).prefill_tokens - room(fresh).prefill_tokens
     assert gained == pytest.approx(0.1 / token_s)
+    begun = replace(fresh, begun_prefill_tokens=3000)
+    assert room(begun).prefill_tokens - room(fresh).prefill_tokens == pytest.approx(3000)
     much_later = replace(fresh, report_age_s=60.0)  # what was sent since has still not begun
     assert room(much_later).prefill_tokens == pytest.approx((AHEAD_S + 0.01) / token_s - 500)
 
