@@ -111,5 +111,5 @@ def picked(names: set[str], pick: int) -> str:
     return sorted(names)[pick % len(names)]
 
 
-Lives.TestCase.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+Lives.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
 TestLives = Lives.TestCase

@@ -48,7 +48,7 @@ class Oracle:
         self.tags[tenant] += cost / WEIGHTS[tenant]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(TENANTS, COSTS) | st.none(), max_size=80))
 def test_it_picks_as_the_definition_says(steps: list[tuple[str, int] | None]) -> None:
     """Nothing is settled, so that nothing is forgotten."""
@@ -64,7 +64,7 @@ def test_it_picks_as_the_definition_says(steps: list[tuple[str, int] | None]) ->
             oracle.go(head)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["add", "pop", "remove", "settle", "correct"]), TENANTS, COSTS),
