@@ -21,9 +21,7 @@ from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -31,9 +29,12 @@ from pydantic import (
     model_validator,
 )
 
+from cluster.admission.tenants import Tenant, repeated, repeated_in, unknown_models
+from cluster.admission_spec import DEFAULT_MAX_WAIT_S, AdmissionSpec, MaxWait
 from cluster.demo_defaults import with_demo_defaults
 from cluster.reserved import reserved_api, reserved_engine
 from cluster.spec_errors import SpecError, Violation, key_path, raise_all, violations_of
+from cluster.spec_model import SpecModel as _Spec
 
 __all__ = [
     "ClusterSpec",
@@ -62,13 +63,6 @@ def _number_to_text(value: Any) -> Any:
 EnvName = Annotated[str, Field(pattern=ENV_NAME)]
 EnvValue = Annotated[str, BeforeValidator(_number_to_text)]
 Port = Annotated[int, Field(ge=1, le=65535)]
-
-
-class _Spec(BaseModel):
-    # strict: `replicas: "2"` and `replicas: true` are mistakes to report, not numbers to guess.
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, ser_json_inf_nan="constants"
-    )
 
 
 class ResourceSpec(_Spec):
@@ -161,6 +155,7 @@ class ModelSpec(_Spec):
     routing: RoutingSpec = Field(
         default=RoutingSpec(), description="Which engine of this model takes a request."
     )
+    max_wait_s: MaxWait = DEFAULT_MAX_WAIT_S
     env: dict[EnvName, EnvValue] = Field(
         default={},
         description="Environment variables of this model's engine processes. Default none.",
@@ -262,6 +257,9 @@ class GatewaySpec(_Spec):
     )
     env: dict[EnvName, EnvValue] = Field(
         default={}, description="Environment variables of the gateway processes. Default none."
+    )
+    admission: AdmissionSpec = Field(
+        default=AdmissionSpec(), description="What is taken in when the fleet is full."
     )
 
 
@@ -389,6 +387,33 @@ class ClusterSpec(_Spec):
     gateway: GatewaySpec = Field(default=GatewaySpec(), description="The API servers.")
     failover: FailoverSpec = Field(default=FailoverSpec(), description="Limits of failover.")
     ports: PortsSpec = Field(default=PortsSpec(), description="Where the cluster listens.")
+    tenants: tuple[Tenant, ...] = Field(
+        default=(),
+        strict=False,
+        description="Who may use the cluster, with which keys and limits. Default none: everyone.",
+    )
+    tenants_file: str | None = Field(
+        default=None,
+        min_length=1,
+        description="YAML file with `tenants:` instead, on every node that has a gateway; it is "
+        "read again when it changes. Default none.",
+    )
+
+    @field_validator("tenants")
+    @classmethod
+    def _tenants(cls, value: tuple[Tenant, ...], info: ValidationInfo) -> tuple[Tenant, ...]:
+        found = repeated(value)
+        if "models" in info.data:
+            found += unknown_models(value, {model.name for model in info.data["models"]})
+        raise_all("tenants", found)
+        return value
+
+    @field_validator("tenants_file")
+    @classmethod
+    def _instead(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("tenants"):
+            raise ValueError("set tenants or tenants_file, not both")
+        return value
 
     @field_validator("models")
     @classmethod
@@ -417,7 +442,7 @@ def parse(data: Any) -> ClusterSpec:
     try:
         return ClusterSpec.model_validate(data)
     except ValidationError as error:
-        found = violations_of(error, ClusterSpec) + _raw_duplicates(data)
+        found = violations_of(error, ClusterSpec) + _raw_duplicates(data) + repeated_in(data)
         raise SpecError(list(dict.fromkeys(found))) from None
 
 
