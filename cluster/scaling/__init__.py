@@ -1,9 +1,9 @@
 """How many engines a model needs: signals in, a number and its reason out.
 
-    signals         what is known at one instant; `decision`: what is answered; `limits`: SLO, bounds
+    signals         what is known at one instant; `decision`: the answer; `limits`: its bounds
     slo_scaler      the scaler that is meant to be used: by measured rates, for the SLO
       counting        what gateways counted since the last look
-      offered_load    the load that is offered: its level, trend, bursts, and how well it is foreseen
+      offered_load    what is offered: level, trend, bursts, and how well it is foreseen
       capacity        engines for a load at the SLO, by what their steps cost
       cold_start      how long an engine takes to come, learnt
       stabilized      up at once, down late, and not to and fro

@@ -157,17 +157,21 @@ class SloScaler:
         return _Need(engines, ScalingReason.BACKLOG, why)
 
     def _need_unmeasured(self, signals: Signals) -> _Need:
-        """Waiting requests have no place in an engine: in proportion more engines have one."""
+        """Where more wait than run, the others have no place in an engine; in proportion more
+        engines have one. (Some always wait, for the step under way.)"""
         running = sum(engine.running_requests for engine in signals.ready)
         waiting = sum(engine.waiting_requests for engine in signals.ready)
-        if running and waiting:
+        if waiting > running > 0:
             engines = len(signals.ready) * (running + waiting) / running
             why = (
                 f"step costs are not known yet, and {waiting} requests wait beside {running} that "
                 f"run on {len(signals.ready)} engines"
             )
             return _Need(engines, ScalingReason.QUEUED, why)
-        why = "step costs are not known yet, and no request waits"
+        if self._missed and len(signals.ready) >= signals.target:
+            why = "step costs are not known yet, and the SLO is missed"
+            return _Need(signals.target + 1.0, ScalingReason.SLO_MISSED, why)
+        why = "step costs are not known yet, and few requests wait"
         return _Need(float(signals.target), ScalingReason.UNMEASURED, why)
 
     # What is to be done
