@@ -12,6 +12,9 @@ COUNTERS = (
     *("ttft_total", "ttft_good", "ttft_sum_s", "tpot_total", "tpot_good"),
 )
 
+REMEMBERED = 256
+"""Gateways, those here included: more than come and go while one is not heard of."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
@@ -33,11 +36,12 @@ class Counted:
 
 
 class Counting:
-    """A gateway that is new since the last look, or counts less than then (it began anew), counts
-    from 0; one that is gone counts no more. At the first look everything is from before."""
+    """A gateway that is new, or counts less than when it was last seen (it began anew), counts from
+    0; one that is missing is remembered, and goes on from there when it is back. At the first look
+    everything is from before."""
 
     def __init__(self) -> None:
-        self._last: dict[str, GatewaySignals] | None = None
+        self._last: dict[str, GatewaySignals] | None = None  # the latest seen last
 
     def since_last(self, gateways: Sequence[GatewaySignals]) -> Counted:
         if self._last is None:
@@ -50,8 +54,16 @@ class Counting:
                     for name in COUNTERS
                 }
             )
-        self._last = {gateway.id: gateway for gateway in gateways}
+        self._remember(gateways)
         return counted
+
+    def _remember(self, gateways: Sequence[GatewaySignals]) -> None:
+        last = self._last = self._last or {}
+        for gateway in gateways:
+            last.pop(gateway.id, None)
+            last[gateway.id] = gateway
+        for oldest in list(last)[: max(0, len(last) - max(REMEMBERED, len(gateways)))]:
+            del last[oldest]
 
     def _before(self, gateway: GatewaySignals, last: dict[str, GatewaySignals]) -> GatewaySignals:
         before = last.get(gateway.id)
