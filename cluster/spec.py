@@ -33,6 +33,7 @@ from cluster.admission.tenants import Tenant, repeated, repeated_in, unknown_mod
 from cluster.admission_spec import DEFAULT_MAX_WAIT_S, AdmissionSpec, MaxWait
 from cluster.demo_defaults import with_demo_defaults
 from cluster.reserved import reserved_api, reserved_engine
+from cluster.scaling.limits import ScalingLimits, Slo
 from cluster.spec_errors import SpecError, Violation, key_path, raise_all, violations_of
 from cluster.spec_model import SpecModel as _Spec
 
@@ -44,6 +45,8 @@ __all__ = [
     "PortsSpec",
     "ResourceSpec",
     "RoutingSpec",
+    "ScalingSpec",
+    "SloSpec",
     "SpecError",
     "dump",
     "load",
@@ -121,6 +124,78 @@ class RoutingSpec(_Spec):
     )
 
 
+class SloSpec(_Spec):
+    """What counts as in time for a model. Engines are scaled so that it is."""
+
+    ttft_s: float = Field(
+        default=2.0,
+        gt=0,
+        description="Seconds until the first token. Default 2: MLPerf Inference's limit for its "
+        "server scenario of Llama 3.1 8B.",
+    )
+    tpot_s: float = Field(
+        default=0.1,
+        gt=0,
+        description="Seconds for each further token, on average over a request. Default 0.1, from "
+        "the same: faster than people read.",
+    )
+    attainment_frac: float = Field(
+        default=0.99,
+        ge=0.5,
+        lt=1,
+        description="Share of the requests that meet both, 0.5 to below 1. Default 0.99, from the "
+        "same. Each nine more takes engines that are hardly ever needed.",
+    )
+
+    @property
+    def slo(self) -> Slo:
+        """As the scaler takes it."""
+        return Slo(ttft_s=self.ttft_s, tpot_s=self.tpot_s, attainment_frac=self.attainment_frac)
+
+
+class ScalingSpec(_Spec):
+    """Between how many engines a model has, by its load. Nothing of it needs tuning: rates, bursts
+    and the time that an engine takes to start are measured."""
+
+    min: int = Field(
+        default=1,
+        ge=0,
+        description="Fewest engines. Default 1. With 0 the last one goes after `idle_s` without a "
+        "request, and the next request is held until one has started.",
+    )
+    max: int = Field(
+        ge=1,
+        description="Most engines. Required: it bounds what a burst may cost.",
+    )
+    idle_s: float = Field(
+        default=300.0,
+        ge=0,
+        description="Seconds without a request after which the last engine goes, where `min` is 0. "
+        "Default 300: several starts' time, so that a pause in a conversation costs none.",
+    )
+    headroom_frac: float = Field(
+        default=0.0,
+        ge=0,
+        description="So much more than the computed number of engines, as a share of it. Default "
+        "0: what bursts and starts need is measured and in it already.",
+    )
+
+    @property
+    def limits(self) -> ScalingLimits:
+        """As the scaler takes them."""
+        return ScalingLimits(
+            least=self.min, most=self.max, idle_s=self.idle_s, headroom_frac=self.headroom_frac
+        )
+
+    @field_validator("max")
+    @classmethod
+    def _above_min(cls, value: int, info: ValidationInfo) -> int:
+        least = info.data.get("min")
+        if least is not None and value < least:
+            raise ValueError(f"{value} is below min ({least})")
+        return value
+
+
 class ModelSpec(_Spec):
     """One served model: where it comes from, how vLLM runs it, and how many engines it has."""
 
@@ -147,7 +222,15 @@ class ModelSpec(_Spec):
     replicas: int = Field(
         default=1,
         ge=1,
-        description="Engines of this model, each with its own copy of the weights. Default 1.",
+        description="Engines of this model, each with its own copy of the weights. Default 1. With "
+        "`scaling` it is how many there are at first, within its bounds.",
+    )
+    scaling: ScalingSpec | None = Field(
+        default=None,
+        description="How the number of engines follows the load. Default none: always `replicas`.",
+    )
+    slo: SloSpec = Field(
+        default=SloSpec(), description="What counts as in time; `scaling` keeps to it."
     )
     resources: ResourceSpec = Field(
         default=ResourceSpec(), description="What one engine replica occupies."
@@ -177,6 +260,13 @@ class ModelSpec(_Spec):
     def _api(cls, value: dict[str, Any]) -> dict[str, Any]:
         raise_all("api", reserved_api(value))
         return value
+
+    @property
+    def first_replicas(self) -> int:
+        """Engines at the start: `replicas`, within the bounds of `scaling`."""
+        if self.scaling is None:
+            return self.replicas
+        return max(self.scaling.min, min(self.scaling.max, self.replicas))
 
     @property
     def workers_per_replica(self) -> int:

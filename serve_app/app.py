@@ -111,12 +111,12 @@ def application(spec: ClusterSpec) -> Any:
 # replica whose arguments changed. How many replicas there are and where the ingress listens is
 # Serve's to know, a process's environment is in its actor's options.
 _NOT_READ_BY_ENGINES: dict[str, Any] = {
-    "models": {"__all__": {"replicas", "routing"}},
+    "models": {"__all__": {"replicas", "routing", "scaling", "slo"}},
     "gateway": True,
     "ports": {"http", "host"},
 }
 _NOT_READ_BY_GATEWAYS: dict[str, Any] = {
-    "models": {"__all__": {"replicas", "env"}},
+    "models": {"__all__": {"replicas", "env", "scaling"}},
     "gateway": {"replicas"},
     "ports": {"http", "host"},
 }

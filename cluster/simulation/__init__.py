@@ -8,6 +8,8 @@
     gateway     the adapter between the simulated fleet and the live `FleetView` and `Router`
     fleet       the event loop over `events`; `fleet_plan` says what there is
     results     what came of it, from `records`; `saturation`: the rate the fleet can bear
+    autoscaling, replicas    the adapter to the live scalers, and engines that come and go
+    scaling_result    SLO and engine seconds; `fixed_at_peak`: the fixed size to compare with
 
 Nothing here reads a file, a clock or global randomness: a seed gives the same run every time.
 """

@@ -98,6 +98,11 @@ class Engine:
         """Blocks stored and removed since the last call."""
         return self._scheduler.cache.changes()
 
+    @property
+    def cached_blocks(self) -> int:
+        """Blocks that a request could find."""
+        return self._scheduler.cache.findable_blocks
+
     def _begin(self, now_s: float) -> None:
         plan = self._plan = self._scheduler.plan()
         if plan is None:

@@ -3,30 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from cluster.routing import Router
 from cluster.routing.fleet_view import FleetView
+from cluster.scaling.limits import Slo
+from cluster.simulation.gateway_counts import GatewayCounts
 from cluster.types import BlockHash, LoadReport, ReplicaId, Rng, RouteRequest
 
 
+class Routed(NamedTuple):
+    """Where a request goes, and what of its prompt that is expected to hold."""
+
+    replica: ReplicaId
+    cached_tokens: int
+
+
 class Gateway:
-    def __init__(self, router: Router, rng: Rng) -> None:
+    def __init__(self, router: Router, rng: Rng, slo: Slo) -> None:
+        self.counts = GatewayCounts(slo)
         self._router = router
         self._rng = rng
         self._view = FleetView()
-        self._replicas: list[ReplicaId] = []
+        self._replicas: list[ReplicaId] = []  # that requests may go to
+        self._known: set[ReplicaId] = set()
 
     def joined(self, replica: ReplicaId, kv_tokens: int, block_tokens: int) -> None:
         self._view.joined(replica, kv_total_tokens=kv_tokens, block_tokens=block_tokens)
         self._replicas.append(replica)
+        self._known.add(replica)
 
-    def route(self, attempt_id: str, request: RouteRequest) -> ReplicaId:
-        """Picks a replica and counts the request as sent there."""
+    def leaving(self, replica: ReplicaId) -> None:
+        """It gets nothing new."""
+        self._replicas.remove(replica)
+
+    def left(self, replica: ReplicaId) -> None:
+        """It is gone, with all that it held."""
+        self._known.discard(replica)
+        self._view.left(replica)
+
+    def route(self, attempt_id: str, request: RouteRequest) -> Routed:
+        """Picks a replica, of one at least, and counts the request as sent there."""
         replicas = self._view.snapshots(request, self._replicas)
         picked = self._router.choose(request, replicas, self._rng).replica_id
         cached = next(each.cached_tokens for each in replicas if each.id == picked)
         self._view.sent(picked, attempt_id, request, cached)
-        return picked
+        return Routed(picked, cached)
 
     def heard(
         self,
@@ -36,6 +58,8 @@ class Gateway:
         report: LoadReport | None,
     ) -> None:
         """What a replica sends beside tokens: its cache's changes, and its load now and then."""
+        if replica not in self._known:
+            return
         if removed:
             self._view.index.remove(replica, removed)
         if stored:

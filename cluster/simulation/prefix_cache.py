@@ -41,6 +41,10 @@ class PrefixCache:
     def use_frac(self) -> float:
         return 1 - self.free_blocks / self.capacity_blocks
 
+    @property
+    def findable_blocks(self) -> int:
+        return len(self._held) + len(self._freed)
+
     def __contains__(self, name: BlockHash) -> bool:
         return name in self._held or name in self._freed
 

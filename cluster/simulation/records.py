@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from cluster.scaling.decision import ScalingDecision
+
 
 @dataclass(slots=True, kw_only=True, eq=True)
 class Record:
-    """One request. Instants are None until they come; `failed` says why it could not run."""
+    """One request. Instants are None until they come, and so is the engine while it is held for
+    want of one; `failed` says why it could not run."""
 
     arrival_s: float
     prompt_tokens: int
     output_tokens: int
-    engine: int
+    engine: int | None
     gateway: int
     first_token_s: float | None = None
     end_s: float | None = None
@@ -37,9 +40,29 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Life:
+    """One engine: when it was decided on, when it was ready, if it was, and when it was gone; None
+    where it was not by the run's end."""
+
+    decided_s: float
+    ready_s: float | None
+    gone_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """A scaler's decision that changed something (and its first), with so many engines wanted until
+    then."""
+
+    at_s: float
+    engines: int
+    decision: ScalingDecision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """What each engine has done by an instant: tokens computed (prefill and decode), those of
-    prefill alone, and the time it was busy."""
+    prefill alone, and the time it was busy. Engines that came later are missing."""
 
     at_s: float
     tokens: tuple[int, ...]
@@ -50,7 +73,9 @@ class Sample:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """`records` are in order of arrival, of all that arrived; `samples` by instant, the last at the
-    run's end."""
+    run's end; `lives` of all engines that there ever were, in the samples' order."""
 
     records: list[Record] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
+    lives: list[Life] = field(default_factory=list)
+    decided: list[Decided] = field(default_factory=list)

@@ -19,12 +19,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any
 
 import numpy as np
 
+from cluster.scaling.limits import Slo
 from cluster.simulation.records import Record, Run, Sample
+from cluster.simulation.scaling_result import ScalingResult, scaling_result
 
 SCHEMA_VERSION = 1
 CURVE_POINTS = 200
@@ -85,9 +87,11 @@ class Result:
     engine_prefill_tokens: Sequence[int] = field(repr=False)
     ttft_curve_s: Floats = field(repr=False)
     timeline: Timeline = field(repr=False)
+    scaling: ScalingResult | None = field(default=None, repr=False)
 
 
-def result(policy: str, run: Run) -> Result:
+def result(policy: str, run: Run, slo: Slo | None = None) -> Result:
+    """With an SLO also what came of it, and of the engines' number."""
     records, last = run.records, run.samples[-1]
     began = [r for r in records if r.first_token_s is not None]
     done = [r for r in records if r.end_s is not None]
@@ -117,6 +121,7 @@ def result(policy: str, run: Run) -> Result:
         engine_prefill_tokens=last.prefill_tokens,
         ttft_curve_s=_curve(ttfts_s),
         timeline=_timeline(run),
+        scaling=scaling_result(run, slo) if slo else None,
     )
 
 
@@ -213,6 +218,6 @@ def _imbalances(
     instants_s = [sample.at_s for sample in samples]
     places = np.maximum(0, np.searchsorted(instants_s, edges_s, side="right") - 1)
     return [
-        imbalance([late - early for early, late in zip(one, other, strict=True)])
+        imbalance([late - early for early, late in zip_longest(one, other, fillvalue=0)])
         for one, other in pairwise(samples[int(place)].tokens for place in places)
     ]

@@ -9,12 +9,15 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from cluster.routing import policies
-from cluster.simulation.fleet import Progress, simulate
+from cluster.scaling.limits import Slo
+from cluster.simulation.day_and_night import with_days
+from cluster.simulation.fleet import Elastic, Progress, simulate
 from cluster.simulation.fleet_plan import EngineKind, FleetPlan
 from cluster.simulation.records import Run
 from cluster.simulation.results import Result, document, result
@@ -24,6 +27,7 @@ from cluster.simulation.scheduler import EngineLimits
 from cluster.simulation.step_time import StepTime
 from cluster.simulation.workload import Workload, sped_up
 from loadtest.text_table import aligned
+from serve_app.simulate import scaling
 from serve_app.simulate.page import render
 from serve_app.simulate.progress import Bar
 from serve_app.simulate.reading import read_engine, read_workload
@@ -41,15 +45,32 @@ def run(args: argparse.Namespace) -> int:
         )
         fleet = _fleet(args)
         workload, about = _loaded(args, workload, fleet)
+        results = _results(args, workload, fleet)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return WRONG_INPUT
-    results = [_simulated(args.seed, name, workload, fleet) for name in args.policy]
     print(aligned(HEADER, [line(each) for each in results]))
+    if args.autoscale:
+        print(aligned(scaling.HEADER, [scaling.line(each, results) for each in results]))
     folder = args.out or Path(f"simulation-{args.trace.stem}")
     _write(folder, results, {**_configuration(args), **about, "notes": list(workload.notes)})
     print(folder / REPORT)
     return 0
+
+
+def _results(args: argparse.Namespace, workload: Workload, fleet: FleetPlan) -> list[Result]:
+    """One for each policy, or for each scaler, all of these under the first policy. Raises
+    ValueError."""
+    if not args.autoscale:
+        return [_simulated(args.seed, name, workload, fleet) for name in args.policy]
+
+    def simulated(name: str, engines: int, elastic: Elastic | None) -> Run:
+        kinds = [fleet.engines[number % len(fleet.engines)] for number in range(engines)]
+        plan = replace(fleet, engines=kinds)
+        with Bar(name) as bar:
+            return _run(args.seed, args.policy[0], workload, plan, bar.show, elastic=elastic)
+
+    return list(scaling.results(args, simulated))
 
 
 def _fleet(args: argparse.Namespace) -> FleetPlan:
@@ -88,6 +109,10 @@ def _loaded(
     args: argparse.Namespace, workload: Workload, fleet: FleetPlan
 ) -> tuple[Workload, dict[str, Any]]:
     """The workload at the rate asked for, and what is to be said of that rate."""
+    if args.days:
+        workload = with_days(
+            workload, days=args.days, night_frac=args.night_frac, day_frac=args.day_frac
+        )
     if args.max_tokens:
         workload = workload.asking(args.max_tokens)
     speed, saturated_rps = args.speed or 1.0, args.saturation_rps
@@ -127,16 +152,19 @@ def _run(
     fleet: FleetPlan,
     progress: Progress,
     until_s: float = float("inf"),
+    elastic: Elastic | None = None,
 ) -> Run:
     routers = [policies.router(policy) for _ in range(fleet.gateways)]
     rngs = [Random(f"gateway {number} {seed}") for number in range(fleet.gateways)]
-    return simulate(workload, fleet, routers, rngs, until_s=until_s, progress=progress)
+    return simulate(
+        workload, fleet, routers, rngs, elastic=elastic, until_s=until_s, progress=progress
+    )
 
 
 def _configuration(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments, without what the command line's parser adds, as JSON can hold them."""
     shown = {name: value for name, value in vars(args).items() if name not in ("run", "out")}
-    return {n: str(value) if isinstance(value, Path) else value for n, value in shown.items()}
+    return {n: str(v) if isinstance(v, Path | Slo) else v for n, v in shown.items()}
 
 
 def _write(folder: Path, results: Sequence[Result], about: dict[str, Any]) -> None:

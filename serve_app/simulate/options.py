@@ -9,6 +9,7 @@ from pathlib import Path
 from cluster.routing.policies import POLICIES
 from cluster.simulation.roofline import GPUS, MODELS
 from loadtest.traces import MOONCAKE_TICK_S
+from serve_app.simulate import scaling
 
 DEFAULT_BLOCK_TOKENS = 64
 
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_load(parser.add_argument_group("load"))
     _add_fleet(parser.add_argument_group("fleet"))
+    scaling.add_arguments(parser.add_argument_group("size"))
 
 
 def _add_load(group: argparse._ArgumentGroup) -> None:
@@ -73,6 +75,26 @@ def _add_load(group: argparse._ArgumentGroup) -> None:
         metavar="SECONDS",
         help="what the timestamps of a Mooncake trace are rounded to, over which its arrivals are "
         "spread; default %(default)g, 0: they are exact",
+    )
+    group.add_argument(
+        "--days",
+        type=_count,
+        metavar="N",
+        help="spread the arrivals over so many days and nights",
+    )
+    group.add_argument(
+        "--night-frac",
+        type=_positive,
+        default=0.1,
+        metavar="FRAC",
+        help="the rate at night, of that at the peak; default 0.1",
+    )
+    group.add_argument(
+        "--day-frac",
+        type=_positive,
+        default=1.0,
+        metavar="FRAC",
+        help="the day's share of the period; default 1, a sine",
     )
     group.add_argument("--requests", type=_count, metavar="N", help="only the first N of the trace")
     group.add_argument(

@@ -8,11 +8,22 @@ from typing import Any
 
 from cluster.simulation.results import Latency, Result
 from loadtest.number_text import ms
-from loadtest.report.chart import COLOURS, Chart, Numbers, Trace, axis, from_zero, layout, line
+from loadtest.report.chart import (
+    COLOURS,
+    Chart,
+    Numbers,
+    Trace,
+    axis,
+    counted,
+    from_zero,
+    layout,
+    line,
+)
 from loadtest.report.document import Section, document
 from loadtest.report.html_table import facts, table
 from loadtest.report.latency import LEAST_MS, log_ms_axis
 from loadtest.settings import flat
+from serve_app.simulate import scaling
 from serve_app.simulate.table import HEADER
 from serve_app.simulate.table import line as table_line
 
@@ -29,11 +40,40 @@ def render(results: Sequence[Result], about: Mapping[str, Any]) -> str:
 
 def _sections(results: Sequence[Result], about: Mapping[str, Any]) -> Iterable[Section]:
     yield Section("policies", "Policies", table(HEADER, map(table_line, results)))
+    if any(each.scaling for each in results):
+        yield Section("size", "SLO and engines", _sizes(results), [_engines(results)])
     yield Section("latency", "Latency", _latencies(results), [_ttft(results)])
     yield Section("timeline", "Over time", charts=_timelines(results))
     notes = "".join(f"<p>{escape(note)}</p>" for note in about["notes"])
     told = {name: value for name, value in about.items() if name != "notes" and value is not None}
     yield Section("configuration", "Configuration", notes + facts(flat(told)))
+
+
+def _sizes(results: Sequence[Result]) -> str:
+    header = ("size", "at, s", "engines", "to", "reason", "why")
+    lines = [
+        [each.policy, f"{d.at_s:.0f}", str(d.engines), str(d.target), d.reason, d.sentence]
+        for each in results
+        if each.scaling
+        for d in each.scaling.decisions
+    ]
+    decided = f"<details><summary>Decisions</summary>{table(header, lines)}</details>"
+    return table(scaling.HEADER, [scaling.line(each, results) for each in results]) + decided
+
+
+def _engines(results: Sequence[Result]) -> Chart:
+    """Those paid for, as steps."""
+    data = [
+        line(each.policy, found.timeline.at_s, found.timeline.engines,
+             dash=DASHES[place // len(COLOURS) % len(DASHES)])
+        for place, each in enumerate(results)
+        if (found := each.scaling)
+    ]  # fmt: skip
+    for trace in data:
+        trace["line"]["shape"] = "hv"
+    most = max(each.scaling.most_engines for each in results if each.scaling)
+    shape = layout(axis("simulated time, s"), counted("engines", most), COLOURS)
+    return Chart("time-engines", "Engines, from their start to their end", data, shape, wide=True)
 
 
 def _latencies(results: Sequence[Result]) -> str:

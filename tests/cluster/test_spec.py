@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from cluster import demo_defaults
 from cluster.routing.policies import POLICIES
+from cluster.scaling.limits import ScalingLimits, Slo
 from cluster.spec import (
     ClusterSpec,
     FailoverSpec,
@@ -40,6 +41,28 @@ def violations(data: Any) -> dict[str, str]:
 
 
 WRONG = {
+    "fewer engines at most than at least": (
+        {"models": [model(scaling={"min": 3, "max": 2})]},
+        {"models[0].scaling.max": "2 is below min (3)"},
+    ),
+    "scaling without a bound": (
+        {"models": [model(scaling={"min": 0})]},
+        {"models[0].scaling.max": "required"},
+    ),
+    "fewer than no engines": (
+        {"models": [model(scaling={"min": -1, "max": 0})]},
+        {
+            "models[0].scaling.min": "-1 is below the minimum 0",
+            "models[0].scaling.max": "0 is below the minimum 1",
+        },
+    ),
+    "an SLO that all requests meet": (
+        {"models": [model(slo={"ttft_s": 0, "attainment_frac": 1})]},
+        {
+            "models[0].slo.ttft_s": "0 must be above 0",
+            "models[0].slo.attainment_frac": "1 must be below 1",
+        },
+    ),
     "zero replicas": (
         {"models": [model(replicas=0)]},
         {"models[0].replicas": "0 is below the minimum 1"},
@@ -298,6 +321,10 @@ MODELS = st.fixed_dictionaries(
         "engine": PASSED_THROUGH,
         "api": PASSED_THROUGH,
         "replicas": st.integers(1, 9),
+        "scaling": st.fixed_dictionaries(
+            {"min": st.integers(0, 3), "max": st.integers(3, 9), "idle_s": st.floats(0, 1e6)}
+        ),
+        "slo": st.fixed_dictionaries({"ttft_s": st.floats(0.01, 60)}),
         "resources": st.fixed_dictionaries(
             {"device": st.sampled_from(["auto", "cpu", "gpu"]), "cpus": CPUS}
         ),
@@ -356,3 +383,26 @@ def test_a_corrupted_field_is_reported_at_its_own_path(
         target = target[part]
     target[path[-1]] = object()
     assert list(violations(corrupted)) == [text_of(path)]
+
+
+@pytest.mark.parametrize(
+    ("replicas", "scaling", "first"),
+    [(4, None, 4), (1, {"min": 2, "max": 5}, 2), (9, {"min": 0, "max": 5}, 5),
+     (3, {"min": 0, "max": 5}, 3)],
+    ids=["fixed", "below the least", "above the most", "between"],
+)  # fmt: skip
+def test_a_model_starts_with_its_replicas_within_the_bounds_of_its_scaling(
+    replicas: int, scaling: dict[str, Any] | None, first: int
+) -> None:
+    spec = parse({"models": [model(replicas=replicas, scaling=scaling)]})
+    assert spec.models[0].first_replicas == first
+
+
+def test_what_the_scaler_gets_is_what_the_spec_says() -> None:
+    found = parse(
+        {"models": [model(scaling={"min": 0, "max": 5, "idle_s": 7.0}, slo={"ttft_s": 0.5})]}
+    ).models[0]
+    assert found.scaling is not None
+    assert found.scaling.limits == ScalingLimits(least=0, most=5, idle_s=7.0)
+    assert found.slo.slo == Slo(ttft_s=0.5)
+    assert parse({"models": [model()]}).models[0].slo.slo == Slo()
