@@ -54,8 +54,8 @@ logger = logging.getLogger("tokenfleet.engine")
 LOAD_EVERY_S = 0.25
 
 CACHE_EVERY_S = 0.05
-"""How often switches hear of blocks that decoding fills; of a prompt's they hear with its first
-token, until when they take them to be there."""
+"""How often switches hear of blocks that decoding fills, at most; of a prompt's they hear with its
+first token, until when they take them to be there."""
 
 REMEMBERED_DROPS = 1024
 """Dropped switches whose later messages are ignored: they are still connected, and may still send.
@@ -103,6 +103,7 @@ class EngineHost:
         self._stalls = StallWatch(clock)
         self._meter = LoadMeter()
         self._last_began = False  # the step before had a request's first token
+        self._cache_told_at_s = 0.0
         self._kv_events = kv_events
         self._tasks: set[asyncio.Task[None]] = set()
         self._socket = HostSocket(heartbeat, switch_keys)
@@ -122,7 +123,6 @@ class EngineHost:
             self._spawn(loop)
         if self._kv_events is not None:
             self._kv_events.follow(self._identity.block_tokens)
-            self._spawn(self._pass_cache_changes())
         return bound
 
     async def stop(self, reason: str) -> None:
@@ -280,7 +280,8 @@ class EngineHost:
             return
         self._meter.count_step()
         begins = any(map(self._meter.begins, outputs.outputs))
-        if begins or self._last_began:  # its events may have been a moment behind it
+        due = outputs.timestamp >= self._cache_told_at_s + CACHE_EVERY_S
+        if begins or self._last_began or due:  # an event may come a moment behind its step
             await self._tell_cache_changes()
         self._last_began = begins
         for switch, own in self._by_switch(outputs).items():
@@ -307,16 +308,13 @@ class EngineHost:
     async def _report_load(self) -> None:
         while True:
             await asyncio.sleep(LOAD_EVERY_S)
+            await self._tell_cache_changes()
             for switch, received in tuple(self._switches.items()):
                 load = self._meter.load(received=received, bad_messages=self._bad_messages)
                 await self._send(switch, pack(Kind.LOAD, load))
 
-    async def _pass_cache_changes(self) -> None:
-        while True:
-            await asyncio.sleep(CACHE_EVERY_S)
-            await self._tell_cache_changes()
-
     async def _tell_cache_changes(self) -> None:
+        self._cache_told_at_s = time.monotonic()
         changes = None if self._kv_events is None else self._kv_events.changes()
         if changes is not None:
             message = changes_message(changes)
