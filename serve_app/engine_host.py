@@ -53,6 +53,10 @@ logger = logging.getLogger("tokenfleet.engine")
 
 LOAD_EVERY_S = 0.25
 
+CACHE_EVERY_S = 0.05
+"""How often switches hear of blocks that decoding fills; of a prompt's they hear with its first
+token, until when they take them to be there."""
+
 REMEMBERED_DROPS = 1024
 """Dropped switches whose later messages are ignored: they are still connected, and may still send.
 """
@@ -98,6 +102,7 @@ class EngineHost:
         self._idle.set()
         self._stalls = StallWatch(clock)
         self._meter = LoadMeter()
+        self._last_began = False  # the step before had a request's first token
         self._kv_events = kv_events
         self._tasks: set[asyncio.Task[None]] = set()
         self._socket = HostSocket(heartbeat, switch_keys)
@@ -117,7 +122,7 @@ class EngineHost:
             self._spawn(loop)
         if self._kv_events is not None:
             self._kv_events.follow(self._identity.block_tokens)
-            self._spawn(self._pass_cache_changes(self._kv_events))
+            self._spawn(self._pass_cache_changes())
         return bound
 
     async def stop(self, reason: str) -> None:
@@ -274,6 +279,10 @@ class EngineHost:
         if not outputs.outputs:
             return
         self._meter.count_step()
+        begins = any(map(self._meter.begins, outputs.outputs))
+        if begins or self._last_began:  # its events may have been a moment behind it
+            await self._tell_cache_changes()
+        self._last_began = begins
         for switch, own in self._by_switch(outputs).items():
             await self._send(switch, self._outputs.encode(own))
 
@@ -302,13 +311,17 @@ class EngineHost:
                 load = self._meter.load(received=received, bad_messages=self._bad_messages)
                 await self._send(switch, pack(Kind.LOAD, load))
 
-    async def _pass_cache_changes(self, events: KvEvents) -> None:
+    async def _pass_cache_changes(self) -> None:
         while True:
-            changes = await events.changes()
-            if changes is not None:
-                message = changes_message(changes)
-                for switch in tuple(self._switches):
-                    await self._send(switch, message)
+            await asyncio.sleep(CACHE_EVERY_S)
+            await self._tell_cache_changes()
+
+    async def _tell_cache_changes(self) -> None:
+        changes = None if self._kv_events is None else self._kv_events.changes()
+        if changes is not None:
+            message = changes_message(changes)
+            for switch in tuple(self._switches):
+                await self._send(switch, message)
 
     async def _send_cache(self, switch: bytes) -> None:
         if self._kv_events is not None:

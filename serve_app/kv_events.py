@@ -10,6 +10,7 @@ where it cannot be followed, engines are chosen by load alone.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import uuid
@@ -17,7 +18,6 @@ from collections.abc import Iterable
 
 import msgspec
 import zmq
-import zmq.asyncio
 from vllm.config import VllmConfig
 from vllm.config.kv_events import KVEventsConfig
 from vllm.distributed.kv_events import AllBlocksCleared, BlockRemoved, BlockStored, KVEventBatch
@@ -40,14 +40,15 @@ def publish_events(config: VllmConfig) -> None:
 
 
 class KvEvents:
-    """Make it before the core starts, so that no event is missed; `follow` on a running loop, once
-    the core has said how large its blocks are."""
+    """Make it before the core starts, so that no event is missed; `follow` once the core has said
+    how large its blocks are. What has arrived is read when somebody asks: with every step some
+    block is filled, and to wake up for each of them is dearer than all that is done with it."""
 
     def __init__(self, endpoint: str, topic: str = "") -> None:
         self._blocks = KvPublisher(block_tokens=1)
         self._next = 0  # vLLM's number of the next batch
         self._decoder = msgspec.msgpack.Decoder(KVEventBatch)
-        self._socket: zmq.asyncio.Socket = zmq.asyncio.Context.instance().socket(zmq.SUB)
+        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
         self._socket.setsockopt(zmq.RCVHWM, 0)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.IPV6, "::" in endpoint)
@@ -82,16 +83,13 @@ class KvEvents:
         """For a switch that joins or asks."""
         return self._blocks.snapshot()
 
-    async def changes(self) -> KvChanges | None:
-        """The next batch for all switches, once there is one; None where it changed nothing."""
-        await self._receive()
-        while await self._socket.poll(0):  # what came meanwhile makes one batch
-            await self._receive()
+    def changes(self) -> KvChanges | None:
+        """What has changed since the last call, for all switches; None where nothing has."""
+        with contextlib.suppress(zmq.Again):
+            while True:
+                _topic, number, payload = self._socket.recv_multipart(zmq.NOBLOCK)
+                self._apply(int.from_bytes(number, "big"), payload)
         return self._blocks.take()
-
-    async def _receive(self) -> None:
-        _topic, number, payload = await self._socket.recv_multipart()
-        self._apply(int.from_bytes(number, "big"), payload)
 
     def _apply(self, number: int, payload: bytes) -> None:
         if number != self._next:

@@ -43,9 +43,13 @@ class LoadMeter:
         self._waiting[request_id] = self._waiting.get(request_id, 0) + prefill_tokens
         self._to_compute += prefill_tokens
 
+    def begins(self, output: EngineCoreOutput) -> bool:
+        """Whether this is the first that comes of a request's prompt."""
+        return output.request_id in self._waiting and bool(output.new_token_ids)
+
     def output(self, output: EngineCoreOutput) -> None:
         """A request's part of a step."""
-        if output.request_id in self._waiting and output.new_token_ids:
+        if self.begins(output):
             self._leave_queue(output.request_id)
             self._decoding.add(output.request_id)
         if output.finish_reason is not None:

@@ -51,17 +51,13 @@ against anything, and a slow engine is dear by its own step cost.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 from math import fsum
 from operator import attrgetter
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cluster.types import ReplicaSnapshot, RouteRequest, StepCost
-
-Floats = NDArray[np.float64]
-"""One entry for each replica, in their order."""
+from cluster.routing.fleet_step_costs import Floats, StepCosts, columns
+from cluster.types import ReplicaSnapshot, RouteRequest
 
 CHUNK_TOKENS = 2048
 """Prompt tokens in a step with a long queue: vLLM's least default `max_num_batched_tokens` (0.32).
@@ -79,26 +75,25 @@ _LOADS = attrgetter(
     *("inflight_requests", "running_requests", "waiting_requests", "decode_requests"),
     *("queued_prefill_tokens", "kv_use_frac", "kv_total_tokens", "cached_tokens"),
 )
-_COSTS = attrgetter("base_s", "prefill_token_s", "decode_request_s")
 
 
 class AddedLatency:
     """What one request would add on each of `replicas`: see the module's docstring.
 
-    `step_costs`: one for each replica. `typical_output_tokens`: T, at least 1.
+    `typical_output_tokens`: T, at least 1.
     """
 
     def __init__(
         self,
         request: RouteRequest,
         replicas: Sequence[ReplicaSnapshot],
-        step_costs: Sequence[StepCost],
+        step_costs: StepCosts,
         typical_output_tokens: float,
     ) -> None:
-        inflight, running, waiting, decoding, queued_tokens, use_frac, total, cached = _columns(
+        inflight, running, waiting, decoding, queued_tokens, use_frac, total, cached = columns(
             _LOADS, replicas
         )
-        base_s, self.token_s, self._decode_s = _columns(_COSTS, step_costs)
+        base_s, self.token_s, self._decode_s = step_costs
         self._output_tokens = request.max_output_tokens
         # One at least, since an engine needs the last token's logits.
         self.prompt_tokens = max(1, request.prompt_tokens)
@@ -144,25 +139,6 @@ class AddedLatency:
         prefill_s: Floats = self.uncached_tokens * (self._token_ttft_s + self.token_s)
         decode_s: Floats = 2.0 * self._output_tokens * self._decode_s
         return prefill_s + decode_s
-
-
-def known_step_cost(replicas: Sequence[ReplicaSnapshot]) -> StepCost | None:
-    """The mean of the step costs that are known; None where none is."""
-    known = [replica.step_cost for replica in replicas if replica.step_cost is not None]
-    if not known:
-        return None
-    base_s, prefill_token_s, decode_request_s = (
-        fsum(column) / len(known) for column in _columns(_COSTS, known)
-    )
-    return StepCost(
-        base_s=base_s, prefill_token_s=prefill_token_s, decode_request_s=decode_request_s
-    )
-
-
-def _columns(fields: attrgetter[tuple[float, ...]], rows: Sequence[object]) -> Floats:
-    """An array for each field. (Row by row through `fromiter`: a third of the time of a list.)"""
-    values = chain.from_iterable(map(fields, rows))
-    return np.fromiter(values, dtype=np.float64).reshape(len(rows), -1).T.copy()
 
 
 def _others_frac(own_requests: float, requests: float) -> float:

@@ -50,7 +50,7 @@ class _Replica:
     new_waiting: int = 0
     new_decoding: int = 0
     new_prefill_tokens: int = 0
-    last: ReplicaSnapshot | None = None  # while nothing has changed
+    last: ReplicaSnapshot | None = None  # until something changes
 
     def count(self, attempt: _Attempt, sign: int) -> None:
         """Add an unreported attempt to the sums, or (sign -1) take it out."""
@@ -91,11 +91,6 @@ class _Replica:
         self.report, self.last = report, None
 
     def snapshot(self, cached_tokens: int) -> ReplicaSnapshot:
-        if self.last is None or self.last.cached_tokens != cached_tokens:
-            self.last = self._snapshot(cached_tokens)
-        return self.last
-
-    def _snapshot(self, cached_tokens: int) -> ReplicaSnapshot:
         """The report, and on top of it: what has not begun waits and will fill so much more of the
         cache, what has begun is decoded."""
         report, kv_use_frac = self.report, self.report.kv_use_frac
@@ -118,8 +113,10 @@ class _Replica:
     def cached_tokens(self, held_blocks: int, prompt_tokens: int) -> int:
         """What vLLM will find: whole blocks, and never the prompt's last token, which it computes
         for its logits (`KVCacheManager.get_computed_blocks`)."""
-        usable_blocks = max(prompt_tokens - 1, 0) // self.block_tokens
-        return min(held_blocks, usable_blocks) * self.block_tokens
+        tokens = held_blocks * self.block_tokens
+        if tokens < prompt_tokens:
+            return tokens
+        return max(prompt_tokens - 1, 0) // self.block_tokens * self.block_tokens
 
 
 class FleetView:
@@ -205,13 +202,16 @@ class FleetView:
         Raises LookupError for a replica that has not joined.
         """
         held_blocks = self.index.lookup(request.blocks)
+        replicas, prompt_tokens = self._replicas, request.prompt_tokens
         snapshots = []
         for replica_id in eligible:
-            replica = self._known(replica_id)
-            cached = held_blocks.get(replica_id, 0)
+            replica = replicas.get(replica_id) or self._known(replica_id)  # which raises
+            cached, last = held_blocks.get(replica_id, 0), replica.last
             if cached:
-                cached = replica.cached_tokens(cached, request.prompt_tokens)
-            snapshots.append(replica.snapshot(cached))
+                cached = replica.cached_tokens(cached, prompt_tokens)
+            if last is None or last.cached_tokens != cached:
+                last = replica.last = replica.snapshot(cached)
+            snapshots.append(last)
         return snapshots
 
     def _known(self, replica: ReplicaId) -> _Replica:

@@ -20,23 +20,26 @@ to do. So requests with a hot prefix spread, the prefix is soon held by several 
 share it by load.
 
 A replica whose steps are not known yet counts with the mean of the others' step costs; those about
-as fast count as equally fast (`cluster.routing.alike_steps`). Where none is known, this is least
-load.
+as fast count as equally fast (`cluster.routing.fleet_step_costs`). Where none is known, this is
+least load.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from math import fsum
+from typing import overload
 
 import numpy as np
 
-from cluster.routing.added_latency import AddedLatency, known_step_cost
-from cluster.routing.alike_steps import alike
+from cluster.routing.added_latency import AddedLatency
+from cluster.routing.fleet_step_costs import Floats, alike, step_costs
 from cluster.routing.least_load import LeastOutstandingTokens
 from cluster.routing.work_share import WorkShare
 from cluster.types import (
     ReplicaCost,
+    ReplicaId,
     ReplicaSnapshot,
     Rng,
     RouteDecision,
@@ -73,14 +76,13 @@ class PredictedCost:
         self, request: RouteRequest, replicas: Sequence[ReplicaSnapshot], rng: Rng
     ) -> RouteDecision:
         typical_output_tokens = self._seen(request)
-        mean_cost = known_step_cost(replicas)
-        if mean_cost is None:
+        own_costs = step_costs(replicas)
+        if own_costs is None:
             return self._cold.choose(request, replicas, rng)
         ids = [replica.id for replica in replicas]
         decoding = fsum(replica.decode_requests for replica in replicas) / len(replicas)
-        own_costs = [replica.step_cost or mean_cost for replica in replicas]
-        step_costs = alike(own_costs, mean_cost, decoding)
-        added = AddedLatency(request, replicas, step_costs, typical_output_tokens)
+        costs = alike(own_costs, decoding)
+        added = AddedLatency(request, replicas, costs, typical_output_tokens)
         offers = _Offers(added, self._given.shares(ids))
         tied = _fewest_outstanding(replicas, offers.near())
         index = tied[rng.randrange(len(tied))] if len(tied) > 1 else tied[0]
@@ -92,7 +94,7 @@ class PredictedCost:
             reason=offers.reason(index),
             candidates=len(replicas),
             outstanding_tokens=replicas[index].outstanding_tokens,
-            costs=offers.costs(replicas),
+            costs=offers.costs(ids),
         )
 
     def _seen(self, request: RouteRequest) -> float:
@@ -156,9 +158,41 @@ class _Offers:
         others_s = self._without_cache_s[~self._near]
         return bool((others_s <= self._without_cache_s[picked] + self._slack_s).any())
 
-    def costs(self, replicas: Sequence[ReplicaSnapshot]) -> tuple[ReplicaCost, ...]:
-        ttfts_s, costs_s = self._ttfts_s.tolist(), self._costs_s.tolist()
+    def costs(self, ids: Sequence[ReplicaId]) -> Sequence[ReplicaCost]:
+        return _Costs(ids, self._ttfts_s, self._costs_s)
+
+
+class _Costs(Sequence[ReplicaCost]):
+    """Made only when read, which one decision in many is: 100 take as long as half of a choice."""
+
+    def __init__(self, ids: Sequence[ReplicaId], ttfts_s: Floats, costs_s: Floats) -> None:
+        self._columns = (ids, ttfts_s, costs_s)
+
+    @cached_property
+    def _made(self) -> tuple[ReplicaCost, ...]:
+        ids, ttfts_s, costs_s = self._columns
         return tuple(
-            ReplicaCost(replica_id=replica.id, ttft_s=ttft_s, cost_s=cost_s)
-            for replica, ttft_s, cost_s in zip(replicas, ttfts_s, costs_s, strict=True)
+            ReplicaCost(replica_id=replica_id, ttft_s=ttft_s, cost_s=cost_s)
+            for replica_id, ttft_s, cost_s in zip(
+                ids, ttfts_s.tolist(), costs_s.tolist(), strict=True
+            )
         )
+
+    def __len__(self) -> int:
+        return len(self._columns[0])
+
+    @overload
+    def __getitem__(self, index: int) -> ReplicaCost: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[ReplicaCost]: ...
+    def __getitem__(self, index: int | slice) -> ReplicaCost | Sequence[ReplicaCost]:
+        return self._made[index]
+
+    def __iter__(self) -> Iterator[ReplicaCost]:
+        return iter(self._made)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and self._made == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(self._made)

@@ -118,4 +118,5 @@ class Engine:
         self.done.busy_s += taken_s
         self.done.prefill_tokens += steps * work.prefill_tokens
         self.done.decode_tokens += steps * work.decode_requests
-        self._learner.observe(work.prefill_tokens, work.decode_requests, taken_s / steps)
+        step_s = taken_s / steps
+        self._learner.observe(work.prefill_tokens, work.decode_requests, step_s, steps)

@@ -24,12 +24,13 @@ from cluster.simulation.results import Result, document, result
 from cluster.simulation.roofline import GPUS, MODELS, Roofline, kv_tokens
 from cluster.simulation.saturation import saturation_rps
 from cluster.simulation.scheduler import EngineLimits
+from cluster.simulation.step_time import StepTime
 from cluster.simulation.workload import Workload, sped_up
 from loadtest.text_table import aligned
 from serve_app.simulate import scaling
 from serve_app.simulate.page import render
 from serve_app.simulate.progress import Bar
-from serve_app.simulate.reading import read_step_time, read_workload
+from serve_app.simulate.reading import read_engine, read_workload
 from serve_app.simulate.table import HEADER, line
 
 WRONG_INPUT = 2
@@ -39,7 +40,9 @@ RESULT, REPORT = "result.json", "report.html"
 def run(args: argparse.Namespace) -> int:
     """The command, with the arguments of `options.add_arguments`."""
     try:
-        workload = read_workload(args.trace, args.block_tokens, args.seed, args.requests)
+        workload = read_workload(
+            args.trace, args.block_tokens, args.seed, args.requests, args.tick_s
+        )
         fleet = _fleet(args)
         workload, about = _loaded(args, workload, fleet)
         results = _results(args, workload, fleet)
@@ -82,19 +85,24 @@ def _fleet(args: argparse.Namespace) -> FleetPlan:
 
 
 def _kind(args: argparse.Namespace, gpu: str) -> EngineKind:
-    if args.step_time and args.kv_tokens is None:
-        raise ValueError("--step-time needs --kv-tokens: the cache of a measured engine is unknown")
     gpus, model = args.gpus_per_engine, MODELS[args.model]
-    tokens = args.kv_tokens or kv_tokens(GPUS[gpu], model, gpus)
+    step_time: StepTime = Roofline(GPUS[gpu], model, gpus)
+    tokens: int | None = args.kv_tokens
+    if args.step_time:
+        measured = read_engine(args.step_time)
+        step_time, tokens = measured.step_time, tokens or measured.kv_tokens
+        if tokens is None:
+            raise ValueError(
+                f"--step-time {args.step_time} needs --kv-tokens: the file does not tell the "
+                "engine's cache"
+            )
     limits = EngineLimits(
-        kv_blocks=tokens // args.block_tokens,
+        kv_blocks=(tokens or kv_tokens(GPUS[gpu], model, gpus)) // args.block_tokens,
         block_tokens=args.block_tokens,
         max_num_batched_tokens=args.max_num_batched_tokens,
         max_num_seqs=args.max_num_seqs,
     )
-    if args.step_time:
-        return EngineKind(limits=limits, step_time=read_step_time(args.step_time))
-    return EngineKind(limits=limits, step_time=Roofline(GPUS[gpu], model, gpus))
+    return EngineKind(limits=limits, step_time=step_time)
 
 
 def _loaded(

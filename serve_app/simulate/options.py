@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cluster.routing.policies import POLICIES
 from cluster.simulation.roofline import GPUS, MODELS
+from loadtest.traces import MOONCAKE_TICK_S
 from serve_app.simulate import scaling
 
 DEFAULT_BLOCK_TOKENS = 64
@@ -87,6 +88,14 @@ def _add_load(group: argparse._ArgumentGroup) -> None:
         metavar="FRAC",
         help="the day's share of the period; default 1, a sine",
     )
+    group.add_argument(
+        "--tick-s",
+        type=_not_negative,
+        default=MOONCAKE_TICK_S,
+        metavar="SECONDS",
+        help="what the timestamps of a Mooncake trace are rounded to, over which its arrivals are "
+        "spread; default %(default)g, 0: they are exact",
+    )
     group.add_argument("--requests", type=_count, metavar="N", help="only the first N of the trace")
     group.add_argument(
         "--max-tokens",
@@ -118,8 +127,8 @@ def _add_fleet(group: argparse._ArgumentGroup) -> None:
         "--step-time",
         type=Path,
         metavar="FILE",
-        help="a measured engine instead of GPU and model: JSON with steps, or with "
-        "a fit's coefficients",
+        help="a measured engine instead of GPU and model: what a cluster answered to "
+        "GET /fleet, or JSON with steps, or with a fit's coefficients",
     )
     group.add_argument(
         "--kv-tokens",

@@ -8,8 +8,10 @@ ValueError
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from statistics import fmean
 from typing import Annotated, Literal
 
 import yaml
@@ -70,6 +72,28 @@ class _Measured(BaseModel):
     steps: list[_Step] = Field(min_length=1)
 
 
+class _StepCost(BaseModel):
+    base: TokenS
+    prefill_token: TokenS
+    decode_request: TokenS
+
+
+class _Engine(BaseModel):
+    step_cost_s: _StepCost | None
+    kv_total_tokens: int = Field(ge=0)
+
+
+class _Model(BaseModel):
+    name: str
+    engines: list[_Engine]
+
+
+class _FleetAnswer(BaseModel):
+    """The part of `GET /fleet` that is read here."""
+
+    models: list[_Model]
+
+
 class _Coefficients(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -79,9 +103,15 @@ class _Coefficients(BaseModel):
     context_token_s: TokenS = 0.0
 
 
-def read_workload(path: Path, block_tokens: int, seed: int, requests: int | None) -> Workload:
-    """What arrives, only the first `requests`. Raises OSError, InputError, TraceError, and
-    ValueError for blocks that cannot be split."""
+def read_workload(
+    path: Path,
+    block_tokens: int,
+    seed: int,
+    requests: int | None,
+    tick_s: float = MOONCAKE_TICK_S,
+) -> Workload:
+    """What arrives, only the first `requests`; `tick_s` is of Mooncake's. Raises OSError,
+    InputError, TraceError, and ValueError for blocks that cannot be split."""
     kind = KINDS.get(path.suffix)
     if kind is None:
         raise InputError(path, f"{path.suffix!r} is none of {', '.join(KINDS)}")
@@ -89,10 +119,10 @@ def read_workload(path: Path, block_tokens: int, seed: int, requests: int | None
         return _made_up(path, block_tokens, seed, requests)
     recorded = read_trace(path, kind)
     notes = []
-    if kind == "mooncake":
-        recorded = spread_ticks(recorded, MOONCAKE_TICK_S, seed)
+    if kind == "mooncake" and tick_s:
+        recorded = spread_ticks(recorded, tick_s, seed)
         notes.append(
-            f"arrivals, which the trace rounds to ticks of {MOONCAKE_TICK_S:g} s, are spread at "
+            f"arrivals, which the trace rounds to ticks of {tick_s:g} s, are spread at "
             f"random, evenly, over their tick, by seed {seed}"
         )
     return traces.workload(recorded[:requests], block_tokens, notes=notes)
@@ -110,18 +140,52 @@ def _made_up(path: Path, block_tokens: int, seed: int, requests: int | None) -> 
     return generator.workload(wanted.groups, begin_s[:sessions], block_tokens, Random(seed))
 
 
-def read_step_time(path: Path) -> Fitted:
-    """A measured engine: `{"steps": [...]}`, which are fitted, or a fit's coefficients. Raises
-    OSError and InputError."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredEngine:
+    """`kv_tokens` is None where the file does not say."""
+
+    step_time: Fitted
+    kv_tokens: int | None = None
+
+
+def read_engine(path: Path) -> MeasuredEngine:
+    """A measured engine: `{"steps": [...]}`, which are fitted, a fit's coefficients, or what
+    `GET /fleet` of a running cluster answered, whose engines have learnt theirs. Raises OSError and
+    InputError."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(content, dict) and "steps" in content:
-            return fit([_observed(step) for step in _Measured.model_validate(content).steps])
-        return Fitted(**_Coefficients.model_validate(content).model_dump())
+        keys = content.keys() if isinstance(content, dict) else ()
+        if "models" in keys:
+            return _live(path, _FleetAnswer.model_validate(content))
+        if "steps" in keys:
+            steps = _Measured.model_validate(content).steps
+            return MeasuredEngine(step_time=fit([_observed(step) for step in steps]))
+        return MeasuredEngine(
+            step_time=Fitted(**_Coefficients.model_validate(content).model_dump())
+        )
     except json.JSONDecodeError as error:
         raise InputError(path, f"not JSON: {error}") from None
     except ValidationError as error:
         raise InputError(path, _said(error)) from None
+
+
+def _live(path: Path, fleet: _FleetAnswer) -> MeasuredEngine:
+    """The mean of a model's engines."""
+    if len(fleet.models) != 1:
+        names = ", ".join(model.name for model in fleet.models)
+        raise InputError(path, f"models: leave one in it, not {len(fleet.models)} ({names})")
+    engines = fleet.models[0].engines
+    costs = [engine.step_cost_s for engine in engines if engine.step_cost_s is not None]
+    if not costs:
+        raise InputError(path, "step_cost_s: no engine knows yet what its steps cost: ask it more")
+    return MeasuredEngine(
+        step_time=Fitted(
+            base_s=fmean(cost.base for cost in costs),
+            prefill_token_s=fmean(cost.prefill_token for cost in costs),
+            decode_request_s=fmean(cost.decode_request for cost in costs),
+        ),
+        kv_tokens=min(engine.kv_total_tokens for engine in engines) or None,
+    )
 
 
 def _observed(step: _Step) -> Observed:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import zmq
 from vllm.config.kv_events import KVEventsConfig
 from vllm.distributed.kv_events import (
     AllBlocksCleared,
@@ -66,7 +67,7 @@ def followed(test: Callable[[ZmqEventPublisher, KvEvents], Coroutine[Any, Any, N
         events.follow(BLOCK_TOKENS)
         publisher = ZmqEventPublisher(0, endpoint)
         try:
-            while not await events._socket.poll(20):  # what is published before that is lost
+            while not events._socket.poll(20):  # what is published before that is lost
                 publisher.publish(batch())
             async with asyncio.timeout(DEADLINE_S):
                 publisher.publish(batch(stored(1)))
@@ -81,8 +82,8 @@ def followed(test: Callable[[ZmqEventPublisher, KvEvents], Coroutine[Any, Any, N
 
 async def next_change(events: KvEvents):
     """The next batch that changed something."""
-    while (change := await events.changes()) is None:
-        pass
+    while (change := events.changes()) is None:
+        await asyncio.to_thread(events._socket.poll)
     return change
 
 
@@ -176,28 +177,24 @@ class Waiting:
             for number, each in enumerate(batches)
         ]
 
-    async def recv_multipart(self) -> list[bytes]:
+    def recv_multipart(self, flags: int) -> list[bytes]:
+        assert flags == zmq.NOBLOCK
+        if not self._messages:
+            raise zmq.Again
         return self._messages.pop(0)
-
-    async def poll(self, timeout_ms: int) -> bool:
-        assert timeout_ms == 0
-        return bool(self._messages)
 
 
 def test_batches_that_wait_make_one_change(monkeypatch):
-    async def run() -> None:
-        events = KvEvents("ipc://@nobody-publishes-here-either")
-        events.follow(BLOCK_TOKENS)
-        events.close()
-        waiting = Waiting(batch(stored(1)), batch(stored(2, parent=1)), batch(removed(2)))
-        monkeypatch.setattr(events, "_socket", waiting)
-        change = await events.changes()
-        assert (change.sequence, change.stored) == (1, tuple(names(1)))
-        assert change.removed == (names(1, 2)[1],)
-        monkeypatch.setattr(events, "_socket", Waiting())
-        assert events.snapshot().sequence == 1
-
-    asyncio.run(run())
+    events = KvEvents("ipc://@nobody-publishes-here-either")
+    events.follow(BLOCK_TOKENS)
+    events.close()
+    waiting = Waiting(batch(stored(1)), batch(stored(2, parent=1)), batch(removed(2)))
+    monkeypatch.setattr(events, "_socket", waiting)
+    change = events.changes()
+    assert (change.sequence, change.stored) == (1, tuple(names(1)))
+    assert change.removed == (names(1, 2)[1],)
+    assert events.changes() is None
+    assert events.snapshot().sequence == 1
 
 
 # What is published, and whether it can be followed

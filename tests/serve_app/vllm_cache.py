@@ -79,7 +79,7 @@ class PublishedCache(VllmCache):
         config = KVEventsConfig(enable_kv_cache_events=True, endpoint=self._endpoint)
         events = KvEvents.of(config)
         assert events is not None
-        while not await events._socket.poll(20):  # what is published before that is lost
+        while not events._socket.poll(20):  # what is published before that is lost
             self.publish()
         return events
 

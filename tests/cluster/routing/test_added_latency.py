@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.routing.added_latency import CHUNK_TOKENS, DISPLACED, AddedLatency, known_step_cost
+from cluster.routing.added_latency import CHUNK_TOKENS, DISPLACED, AddedLatency
+from cluster.routing.fleet_step_costs import step_costs
 from cluster.types import ReplicaSnapshot, RouteRequest, StepCost
 from tests.cluster.builders import replica, route_request
 from tests.cluster.routing_cases import GPU, SLOW_GPU, fleets, requests
@@ -18,8 +19,8 @@ from tests.cluster.routing_cases import GPU, SLOW_GPU, fleets, requests
 def predict(
     request: RouteRequest, replicas: list[ReplicaSnapshot], typical_output_tokens: float
 ) -> list[tuple[float, float]]:
-    costs = [each.step_cost or GPU for each in replicas]
-    added = AddedLatency(request, replicas, costs, typical_output_tokens)
+    replicas = [replace(each, step_cost=each.step_cost or GPU) for each in replicas]
+    added = AddedLatency(request, replicas, step_costs(replicas), typical_output_tokens)
     ttfts_s, costs_s = added.predict(added.uncached_tokens)
     return list(zip(ttfts_s.tolist(), costs_s.tolist(), strict=True))
 
@@ -81,13 +82,14 @@ def test_it_is_the_formula(request, replicas, typical):
 @settings(deadline=None)
 @given(requests, fleets())
 def test_what_is_displaced_is_computed_again_while_a_fair_share_waits(request, replicas):
-    step_costs = [each.step_cost or GPU for each in replicas]
-    added = AddedLatency(request, replicas, step_costs, 30.0)
-    speeds = sum(1 / cost.prefill_token_s for cost in step_costs)
+    replicas = [replace(each, step_cost=each.step_cost or GPU) for each in replicas]
+    added = AddedLatency(request, replicas, step_costs(replicas), 30.0)
+    tokens_s = [each.step_cost.prefill_token_s for each in replicas]
+    speeds = sum(1 / token_s for token_s in tokens_s)
     everyone = sum(there(each) for each in replicas)
     expected = [
-        DISPLACED * uncached * (cost.prefill_token_s + everyone / speeds)
-        for uncached, cost in zip(added.uncached_tokens, step_costs, strict=True)
+        DISPLACED * uncached * (token_s + everyone / speeds)
+        for uncached, token_s in zip(added.uncached_tokens, tokens_s, strict=True)
     ]
     assert np.allclose(added.displaced(added.uncached_tokens), expected, rtol=1e-9)
 
@@ -212,15 +214,3 @@ def test_where_a_size_is_unknown_there_is_always_room():
     assert one(route_request(1000), replace(full, kv_total_tokens=0)) < one(
         route_request(1000), full
     )
-
-
-def test_an_unknown_step_cost_is_the_mean_of_the_others():
-    known = known_step_cost(
-        [replica("a", step_cost=GPU), replica("b"), replica("c", step_cost=SLOW_GPU)]  # type: ignore[arg-type]
-    )
-    assert known == StepCost(
-        base_s=pytest.approx(0.035),
-        prefill_token_s=pytest.approx(2.5e-4),
-        decode_request_s=pytest.approx(3.5e-4),
-    )
-    assert known_step_cost([replica("a")]) is None

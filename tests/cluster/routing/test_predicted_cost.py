@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.routing.added_latency import AddedLatency, known_step_cost
-from cluster.routing.alike_steps import alike
+from cluster.routing.added_latency import AddedLatency
+from cluster.routing.fleet_step_costs import alike, step_costs
 from cluster.routing.least_load import LeastOutstandingTokens
 from cluster.routing.predicted_cost import TIE_FRAC, UNSEEN_REQUESTS, PredictedCost
 from cluster.types import BlockHash, ReplicaSnapshot, RouteReason, RouteRequest
@@ -112,10 +112,9 @@ def test_it_picks_from_the_least_costs_by_brute_force(request, replicas):
     """The oracle: price each with what it displaces, sort, take all within the slack, of them those
     that hold the most, then those with fewest tokens."""
     replicas = [replace(each, step_cost=each.step_cost or GPU) for each in replicas]
-    mean = known_step_cost(replicas)
     decoding = sum(each.decode_requests for each in replicas) / len(replicas)
-    step_costs = alike([each.step_cost for each in replicas], mean, decoding)
-    added = AddedLatency(request, replicas, step_costs, float(request.max_output_tokens))
+    costs = alike(step_costs(replicas), decoding)
+    added = AddedLatency(request, replicas, costs, float(request.max_output_tokens))
     costs_s = added.predict(added.uncached_tokens)[1] + added.displaced(added.uncached_tokens)
     ranked = sorted(zip(costs_s, added.of_one_more(), replicas, strict=True), key=lambda o: o[:2])
     requests_ = sum(

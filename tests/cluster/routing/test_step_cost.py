@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.routing.step_cost import (
+    LASTING_STEPS,
     MIN_PREFILL_STEPS,
     MIN_STEPS,
     StepCostLearner,
-    non_negative,
 )
 from cluster.types import StepCost
 
@@ -117,6 +117,58 @@ def test_it_follows_an_engine_that_becomes_slower_and_faster():
         assert_predicts(learner, cost, rel=0.1)
 
 
+def test_a_lasting_change_is_known_after_some_tens_of_steps():
+    learner, rng = StepCostLearner(), random.Random(1)
+    teach(learner, H100, 20_000, rng)
+    slow = StepCost(base_s=0.12, prefill_token_s=4e-4, decode_request_s=1.2e-3)
+    teach(learner, slow, LASTING_STEPS + 60, rng)
+    assert_predicts(learner, slow, rel=0.1)
+    teach(learner, H100, LASTING_STEPS + 60, rng)
+    assert_predicts(learner, H100, rel=0.1)
+
+
+def test_a_stall_of_fewer_steps_is_none():
+    learner, rng = StepCostLearner(), random.Random(1)
+    teach(learner, H100, 2000, rng)
+    for tokens, decoding in itertools.islice(mix(rng), LASTING_STEPS - 1):
+        learner.observe(tokens, decoding, 50 * duration_s(H100, tokens, decoding))
+    teach(learner, H100, 200, rng)
+    assert_predicts(learner, H100, rel=0.15)
+
+
+def test_a_batch_of_one_size_for_long_leaves_what_other_sizes_take_as_it_was():
+    learner, rng = StepCostLearner(), random.Random(1)
+    teach(learner, H100, 1000, rng)
+    for _ in range(20_000):
+        learner.observe(0, 60, duration_s(H100, 0, 60) * rng.uniform(0.8, 1.2))
+    assert_predicts(learner, H100, rel=0.1)
+
+
+runs = st.tuples(
+    st.sampled_from([0, 0, 100, 2000]),
+    st.sampled_from([0, 1, 30, 200]),
+    st.sampled_from([0.01, 0.02, 0.9]),
+    st.sampled_from([1, 2, 40, 300]),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(runs, min_size=1, max_size=8))
+def test_steps_told_at_once_are_learnt_as_each_by_itself(told):
+    """Also where they clip, where they are so odd that it begins anew, and before it says
+    anything."""
+    at_once, in_turn = StepCostLearner(), StepCostLearner()
+    for tokens, decoding, step_s, steps in told:
+        at_once.observe(tokens, decoding, step_s, steps)
+        for _ in range(steps):
+            in_turn.observe(tokens, decoding, step_s)
+        assert (at_once.cost is None) == (in_turn.cost is None)
+        if at_once.cost is not None and in_turn.cost is not None:
+            for name in ("base_s", "prefill_token_s", "decode_request_s"):
+                expected = pytest.approx(getattr(in_turn.cost, name), rel=1e-5, abs=1e-9)
+                assert getattr(at_once.cost, name) == expected
+
+
 def test_a_stall_in_a_hundred_steps_moves_it_by_a_few_percent():
     learner, rng = StepCostLearner(), random.Random(1)
     for step, (tokens, decoding) in zip(range(1500), mix(rng), strict=False):
@@ -171,24 +223,6 @@ def test_whatever_it_sees_no_coefficient_is_negative_or_not_finite(steps):
             assert all(math.isfinite(value) and value >= 0.0 for value in values)
 
 
-@settings(deadline=None)
-@given(
-    st.lists(st.lists(st.floats(-1, 1), min_size=3, max_size=3), min_size=3, max_size=6),
-    st.lists(st.floats(-2, 2), min_size=3, max_size=3),
-)
-def test_the_nearest_point_without_negatives_is_nearer_than_any_on_a_grid(rows, entries):
-    features, coefficients = np.array(rows), np.array(entries)
-    information = features.T @ features + 0.1 * np.eye(3)
-
-    def distance(point: np.ndarray) -> float:
-        return float((point - coefficients) @ information @ (point - coefficients))
-
-    found = non_negative(information, coefficients)
-    assert (found >= 0.0).all()
-    grid = np.stack(np.meshgrid(*[np.linspace(0, 2, 9)] * 3), axis=-1).reshape(-1, 3)
-    assert distance(found) <= min(map(distance, grid)) + 1e-9
-
-
 @pytest.mark.parametrize(
     ("step", "message"),
     [
@@ -197,6 +231,7 @@ def test_the_nearest_point_without_negatives_is_nearer_than_any_on_a_grid(rows, 
         ((1, 1, 0.0), "a step of 0.0 s"),
         ((1, 1, math.nan), "a step of nan s"),
         ((1, 1, math.inf), "a step of inf s"),
+        ((1, 1, 0.1, 0), "0 steps: there must be at least 1"),
     ],
 )
 def test_what_no_step_can_be_is_refused(step, message):

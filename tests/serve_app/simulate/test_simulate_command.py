@@ -88,6 +88,27 @@ def test_a_measured_engine_stands_for_gpu_and_model(tmp_path: Path) -> None:
     assert found["results"][0]["tpot_s"]["p50"] == pytest.approx(0.5)
 
 
+FLEET = """{"models": [{"name": "demo", "engines": [
+  {"id": "a", "kv_total_tokens": 4096, "step_cost_s":
+    {"base": 0.5, "prefill_token": 0.0, "decode_request": 0.0}},
+  {"id": "b", "kv_total_tokens": 4096, "step_cost_s":
+    {"base": 1.5, "prefill_token": 0.0, "decode_request": 0.0}},
+  {"id": "c", "kv_total_tokens": 4096, "step_cost_s": null}]}]}"""
+
+STARTED = """{"models": [{"name": "demo", "engines": [
+  {"id": "a", "kv_total_tokens": 4096, "step_cost_s": null}]}]}"""
+
+
+def test_a_running_cluster_tells_what_its_engines_are(tmp_path: Path) -> None:
+    fleet = tmp_path / "fleet.json"
+    fleet.write_text(FLEET, encoding="utf-8")
+    trace = str(mooncake(tmp_path))
+    command = ["simulate", trace, "--step-time", str(fleet), "--requests", "1"]
+    assert cli.main([*command, "--out", str(tmp_path / "out")]) == 0
+    found = json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))
+    assert found["results"][0]["ttft_s"]["p50"] == pytest.approx(1.0)  # the mean of both
+
+
 def test_the_page_holds_all_it_needs_and_figures_that_plotly_draws(tmp_path: Path) -> None:
     simulated(tmp_path, mooncake(tmp_path), "--policy", "round_robin,least_load,random")
     page = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
@@ -152,8 +173,10 @@ def test_a_wrong_file_exits_2_and_names_file_line_and_field(
         ('{"steps": []}', "steps: "),
         ('{"bass_s": 1}', "base_s: Field required"),
         ("{", "not JSON"),
+        ('{"models": []}', "models: leave one in it, not 0 ()"),
+        (STARTED, "step_cost_s: no engine knows yet"),
     ],
-    ids=["below 0", "no step", "unknown key", "no JSON"],
+    ids=["below 0", "no step", "unknown key", "no JSON", "no model", "nothing learnt"],
 )
 def test_a_wrong_measured_engine_exits_2(
     tmp_path: Path, text: str, message: str, capsys: pytest.CaptureFixture[str]
@@ -175,6 +198,15 @@ def test_azures_trace_is_read(tmp_path: Path) -> None:
     found = simulated(tmp_path, trace)
     assert found["results"][0]["done"] == 2
     assert found["offered_rps"] == pytest.approx(2 / 4.314579)
+
+
+def test_exact_instants_of_a_mooncake_trace_stay_as_they_are(tmp_path: Path) -> None:
+    trace = mooncake(tmp_path)
+    recorded = [json.loads(line)["timestamp"] / 1e3 for line in trace.read_text().splitlines()]
+    exact = read_workload(trace, 64, seed=0, requests=None, tick_s=0.0)
+    assert [each.arrival_s for each in exact.requests] == pytest.approx(recorded)
+    assert not exact.notes
+    assert read_workload(trace, 64, seed=0, requests=None).notes
 
 
 WORKLOADS = sorted(Path(examples.__file__).parent.glob("workload-*.yaml"))
