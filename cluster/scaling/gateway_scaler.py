@@ -56,8 +56,9 @@ class GatewayScaler:
         streams = sum(gateway.streams for gateway in gateways)
         lags_s = [g.loop_lag_s for g in gateways if g.loop_lag_s is not None]
         lag_s = min(lags_s, default=0.0)
-        needed = max(1.0, streams / STREAMS, self._by_lag(lag_s, len(gateways), target))
-        wanted, _wait_s = self._stabilized.engines(needed, target, now_s, self._cold_start_s)
+        needed = max(streams / STREAMS, self._by_lag(lag_s, len(gateways), target))
+        enough, _wait_s = self._stabilized.engines(needed, target, now_s, self._cold_start_s)
+        wanted = max(1, enough)
         target_now, reason = bounded(wanted, _reason(wanted, target), self._limits, placeable)
         return ScalingDecision(
             target=target_now,

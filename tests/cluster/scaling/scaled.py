@@ -1,9 +1,10 @@
-"""An ideal fleet for a scaler: it serves whatever arrives at once, and follows after a cold start."""
+"""An ideal fleet for a scaler: it serves all at once, and follows after a cold start."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from cluster.scaling import Scaler
 from cluster.scaling.decision import ScalingDecision
@@ -90,6 +91,6 @@ class Ideal:
 
 def turns(targets: list[int]) -> int:
     """How often the target turned from rising to falling, or back."""
-    steps = [late - early for early, late in zip(targets, targets[1:], strict=False)]
+    steps = [late - early for early, late in pairwise(targets)]
     signs = [step > 0 for step in steps if step]
-    return sum(one != other for one, other in zip(signs, signs[1:], strict=False))
+    return sum(one != other for one, other in pairwise(signs))
