@@ -66,9 +66,7 @@ class Paced:
         return decision.target
 
 
-def engines(
-    *, model: str, scaling: Mapping[str, Any], slo: Mapping[str, Any], first: int
-) -> Paced:
+def engines(*, model: str, scaling: Mapping[str, Any], slo: Mapping[str, Any], first: int) -> Paced:
     """The policy of a model's engines: its name, `scaling` and `slo` as in the spec, and how many
     there are at first."""
     limits = ScalingSpec.model_validate(scaling).limits

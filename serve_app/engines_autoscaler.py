@@ -29,7 +29,7 @@ from cluster.scaling.limits import ScalingLimits, Slo
 from cluster.scaling.signals import EngineSignals, EngineState, Signals
 from cluster.scaling.slo_scaler import SloScaler
 from cluster.types import ReplicaId
-from serve_app import engine_history, scaling_board
+from serve_app import engine_starts, scaling_board
 from serve_app.scaling_context import Newest
 from serve_app.scaling_stats import ModelStats, engine_signals
 
@@ -108,7 +108,7 @@ class EnginesAutoscaler:
     def _ready_scaler(self, context: Any, target: int) -> SloScaler | None:
         """The scaler, once it is known, or cannot be, what an engine's start takes."""
         if self._scaler is None:
-            start_s = engine_history.start_s(context.app_name, context.deployment_name)
+            start_s = engine_starts.start_s(context.app_name, context.deployment_name)
             if start_s is None and target and not context.running_replicas:
                 return None
             self._scaler = SloScaler(self._limits, self._slo, start_s or DEFAULT_S)

@@ -1,4 +1,4 @@
-"""How late an event loop runs what is due: the sign that a gateway has more streams than it bears."""
+"""How late an event loop runs what is due: the sign that a gateway has too many streams."""
 
 from __future__ import annotations
 

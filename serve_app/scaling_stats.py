@@ -58,9 +58,7 @@ def engine_stats(load: LoadReport, kv_total_tokens: int, cached_blocks: int) -> 
 
 def engine_signals(engine: str, said: Stats) -> EngineSignals:
     """A serving engine; one that has said nothing yet has nothing to do."""
-    given: dict[str, Any] = {
-        name: said[PREFIX + name] for name in _ENGINE if PREFIX + name in said
-    }
+    given: dict[str, Any] = {name: said[PREFIX + name] for name in _ENGINE if PREFIX + name in said}
     cost = {name: said[PREFIX + name] for name in _COST if PREFIX + name in said}
     return EngineSignals(
         id=ReplicaId(engine),
