@@ -16,7 +16,9 @@ from ray.serve.schema import (
 )
 
 from serve_app import deployments
+from serve_app.deployments import Seen
 from serve_app.engine_history import Wait
+from serve_app.scaling_record import Scaled
 from tests.waiting import eventually
 
 SICK = {"status": "UNHEALTHY", "message": "the weights are missing"}
@@ -27,6 +29,8 @@ class Model:
     name: str
     deployment: deployments.Status | None = None
     backing_off: Sequence[Wait] = ()
+    scaled: Scaled | None = None
+    start_s: float | None = None
 
 
 def test_each_model_has_what_serve_says_of_its_own_engines_and_forgets_it_with_the_controller(
@@ -37,7 +41,7 @@ def test_each_model_has_what_serve_says_of_its_own_engines_and_forgets_it_with_t
     models = [Model("org/one"), Model("two", deployment=SICK)]
 
     async def scenario() -> None:
-        task = asyncio.ensure_future(deployments.watch(models, lambda: dict(said), dict))
+        task = asyncio.ensure_future(deployments.watch(models, lambda: Seen(statuses=dict(said))))
         await eventually(lambda: models[0].deployment == SICK)
         assert models[1].deployment is None
         said.clear()
@@ -54,11 +58,33 @@ def test_each_model_has_those_of_its_engines_that_wait(monkeypatch):
     models = [Model("org/one"), Model("two", backing_off=[wait])]
 
     async def scenario() -> None:
-        task = asyncio.ensure_future(deployments.watch(models, dict, lambda: dict(waiting)))
+        task = asyncio.ensure_future(deployments.watch(models, lambda: Seen(waits=dict(waiting))))
         await eventually(lambda: models[0].backing_off == [wait])
         assert not models[1].backing_off
         waiting.clear()
         await eventually(lambda: not models[0].backing_off)
+        task.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_each_model_has_its_own_size_and_remembers_how_long_a_start_takes(monkeypatch):
+    monkeypatch.setattr(deployments, "STATUS_EVERY_S", 0.0)
+    none = Scaled(target=0, ready=0, reason="idle", sentence="0 engines: nobody asks", at_s=1.0)
+    scaled, starts_s = {"Engine:org--one": none}, {"Engine:org--one": 40.0}
+    models = [Model("org/one"), Model("two")]
+
+    async def scenario() -> None:
+        def look() -> Seen:
+            return Seen(scaled=dict(scaled), starts_s=dict(starts_s))
+
+        task = asyncio.ensure_future(deployments.watch(models, look))
+        await eventually(lambda: models[0].scaled == none)
+        assert (models[0].start_s, models[1].scaled, models[1].start_s) == (40.0, None, None)
+        scaled.clear()
+        starts_s.clear()
+        await eventually(lambda: models[0].scaled is None)
+        assert models[0].start_s == 40.0
         task.cancel()
 
     asyncio.run(scenario())
