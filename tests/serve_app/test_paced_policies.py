@@ -98,9 +98,10 @@ def test_a_store_that_is_away_costs_no_decision_later(monkeypatch, gcs, clock, c
     clock.now_s = 1.0
     assert policy.target(context(1, {})) == 2
     monkeypatch.setattr(gcs, "internal_kv_put", put)
-    clock.now_s = 2.0
-    assert policy.target(context(1, {})) == 2
+    clock.now_s = 1.0 + AGAIN_S
+    assert policy.target(context(2, {})) == 2
     assert stored().target == 2
+    assert "the store does not take" in caplog.text
 
 
 def test_every_change_is_logged_with_its_reason_and_kept(clock, caplog):
