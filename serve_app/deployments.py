@@ -9,7 +9,9 @@ the next at once, and that one waits itself (`serve_app.engine_history`), which 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -24,6 +26,9 @@ logger = logging.getLogger("tokenfleet.gateway")
 
 STATUS_EVERY_S = 5.0
 """Each gateway asks the controller and the store so often, however often it is asked itself."""
+
+AT_LEAST_S = 0.2
+"""Between two looks, whatever happens."""
 
 Status = dict[str, str]
 
@@ -58,7 +63,7 @@ def look(app: str) -> Seen:
     return Seen(
         statuses=read(app),
         waits=engine_history.waits(app),
-        scaled=scaling_record.read_all(app),
+        scaled=scaling_record.read_all(app, time.time()),
         starts_s=engine_starts.read_all(app),
     )
 
@@ -76,14 +81,18 @@ def read(app: str) -> dict[str, Status]:
     }
 
 
-async def watch(models: Iterable[Watched], look: Callable[[], Seen]) -> None:
+async def watch(models: Iterable[Watched], look: Callable[[], Seen], again: asyncio.Event) -> None:
     """Keep what every model knows of its deployment up to date, for ever; None and empty where
-    nothing is known. `look` may block."""
+    nothing is known. `look` may block. Looks at once where `again` is set: a model that has just
+    lost its last engine may be meant to have none."""
     while True:
+        again.clear()
         seen = await asyncio.to_thread(look)
         for model in models:
             name = engines_deployment(model.name)
             model.deployment, model.backing_off = seen.statuses.get(name), seen.waits.get(name, ())
             model.scaled = seen.scaled.get(name)
             model.start_s = seen.starts_s.get(name, model.start_s)
-        await asyncio.sleep(STATUS_EVERY_S)
+        await asyncio.sleep(AT_LEAST_S)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(again.wait(), STATUS_EVERY_S)

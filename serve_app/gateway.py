@@ -262,7 +262,10 @@ class Gateway:
         parsed = cluster_spec.parse(spec)
         make_room(parsed.gateway.max_ongoing_requests, "gateway.max_ongoing_requests")
         keys = (await asyncio.to_thread(wire_secret.keys)).own
-        self._models = {model.name: ModelApp(parsed, model, keys) for model in parsed.models}
+        look_again = asyncio.Event()
+        self._models = {
+            model.name: ModelApp(parsed, model, keys, look_again.set) for model in parsed.models
+        }
         self._streams = _kept_streams(parsed.gateway)
         self._resumable = Resumable(self._streams, peer_read(_gateways))
         max_body_bytes = round(parsed.gateway.max_body_mb * BYTES_PER_MB)
@@ -273,7 +276,8 @@ class Gateway:
         self._lag = LoopLag()
         self._spawn(self._lag.watch())
         app = serve.get_replica_context().app_name
-        self._spawn(deployments.watch(self._models.values(), partial(deployments.look, app)))
+        look = partial(deployments.look, app)
+        self._spawn(deployments.watch(self._models.values(), look, look_again))
         # A handle follows the replica set from its first use on. A call would do too, but where
         # there is no engine it would wait, and Serve would start one for it.
         self._engines = [handle.options() for handle in engines.values()]

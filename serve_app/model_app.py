@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -45,10 +45,17 @@ class ModelApp:
     `deployment` is what Serve last said of its engines, `backing_off` those that wait to start,
     `scaled` how many of them were wanted last, `start_s` what the last one's start took.
 
-    Made on the gateway's event loop. `keys` are what it shows to engines.
+    Made on the gateway's event loop. `keys` are what it shows to engines; `on_no_engine` is called
+    when there is none any more.
     """
 
-    def __init__(self, spec: ClusterSpec, model: ModelSpec, keys: KeyPair) -> None:
+    def __init__(
+        self,
+        spec: ClusterSpec,
+        model: ModelSpec,
+        keys: KeyPair,
+        on_no_engine: Callable[[], None] = lambda: None,
+    ) -> None:
         limits = spec.failover
         self.failure: str | None = None
         self.deployment: Status | None = None
@@ -56,6 +63,7 @@ class ModelApp:
         self.scaled: Scaled | None = None
         self.start_s: float | None = None
         self._held = 0  # requests that wait here
+        self._on_no_engine = on_no_engine
         self._loop = asyncio.get_running_loop()
         self._available = asyncio.Event()  # built, and an engine is ready
         self.name = model.name
@@ -117,6 +125,8 @@ class ModelApp:
 
     def _update_available(self) -> None:
         settled = self.ready or self.failure is not None  # a failure is answered at once, for good
+        if self._available.is_set() and not settled:
+            self._on_no_engine()
         (self._available.set if settled else self._available.clear)()
 
     async def ready_app(self, *, for_engine: bool = True) -> ASGIApp:

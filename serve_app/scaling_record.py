@@ -15,6 +15,10 @@ logger = logging.getLogger("ray.serve")
 
 KEPT_CHANGES = 20
 
+OLD_S = 60.0
+"""A decision this old stands no more: the deployment has a fixed size now, or is gone. One that
+stands is written again every few seconds, and clocks in a cluster differ by less."""
+
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """The target was changed at a wall-clock time."""
@@ -55,13 +59,15 @@ def read(app: str, deployment: str) -> Scaled | None:
     return None if value is None else _decoded(value)
 
 
-def read_all(app: str) -> dict[str, Scaled]:
-    """{deployment: its last decision}; empty where the store does not answer. Blocks."""
+def read_all(app: str, wall_s: float) -> dict[str, Scaled]:
+    """{deployment: its last decision} of those that are decided on still; empty where the store does
+    not answer. Blocks."""
     found: dict[str, Scaled] = {}
     try:
         for each in cluster_store.keys(_prefix(app)):
             value = cluster_store.get(each)
-            if value is not None and (scaled := _decoded(value)) is not None:
+            scaled = None if value is None else _decoded(value)
+            if scaled is not None and wall_s - scaled.at_s < OLD_S:
                 found[each.removeprefix(_prefix(app))] = scaled
     except Exception as error:  # whatever it is, the store will be back
         logger.info("the store does not say how deployments are scaled: %s", error)

@@ -149,4 +149,11 @@ def test_what_an_earlier_policy_left_is_known_to_the_next_and_its_changes_stay(c
 def test_what_other_code_has_written_is_as_if_there_were_nothing(gcs):
     gcs.kept[b"tokenfleet", scaling_record.key(APP, ENGINES).encode()] = b'{"target": "many"}'
     assert scaling_record.read(APP, ENGINES) is None
-    assert scaling_record.read_all(APP) == {}
+    assert scaling_record.read_all(APP, 0.0) == {}
+
+
+def test_a_decision_that_nobody_repeats_stands_no_more(clock):
+    Paced(lambda recorder: Told(target=0)).target(context(1, {}))
+    assert scaling_record.read_all(APP, clock.time() + 59.0)[ENGINES].target == 0
+    assert scaling_record.read_all(APP, clock.time() + 61.0) == {}
+    assert scaling_record.read_all("another app", clock.time()) == {}
