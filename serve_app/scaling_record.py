@@ -60,8 +60,8 @@ def read(app: str, deployment: str) -> Scaled | None:
 
 
 def read_all(app: str, wall_s: float) -> dict[str, Scaled]:
-    """{deployment: its last decision} of those that are decided on still; empty where the store does
-    not answer. Blocks."""
+    """{deployment: its last decision} of those that are decided on still; empty where the store
+    does not answer. Blocks."""
     found: dict[str, Scaled] = {}
     try:
         for each in cluster_store.keys(_prefix(app)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ray.serve.schema import (
@@ -31,6 +31,10 @@ class Model:
     backing_off: Sequence[Wait] = ()
     scaled: Scaled | None = None
     start_s: float | None = None
+
+
+def watching(models: list[Model], look: Callable[[], Seen]) -> asyncio.Task[None]:
+    return asyncio.ensure_future(deployments.watch(models, look, asyncio.Event()))
 
 
 def test_each_model_has_what_serve_says_of_its_own_engines_and_forgets_it_with_the_controller(
@@ -85,7 +89,7 @@ def test_each_model_has_its_own_size_and_remembers_how_long_a_start_takes(monkey
         def look() -> Seen:
             return Seen(scaled=dict(scaled), starts_s=dict(starts_s))
 
-        task = asyncio.ensure_future(deployments.watch(models, look, asyncio.Event()))
+        task = watching(models, look)
         await eventually(lambda: models[0].scaled == none)
         assert (models[0].start_s, models[1].scaled, models[1].start_s) == (40.0, None, None)
         scaled.clear()

@@ -322,3 +322,13 @@ async def test_who_waited_in_vain_is_told_when_a_start_will_be_over(
     call = await fleet.chat(stream=False).finish()
     assert (call.status, call.headers["retry-after"]) == (503, str(advice_s))
     assert held(fleet) == 0
+
+
+async def test_the_loss_of_the_last_engine_is_told_once(fleet):
+    first, second = await fleet.start("demo", 2)
+    fleet.emptied.clear()
+    await fleet.remove("demo", first)
+    await eventually(lambda: fleet.models["demo"].ready)
+    assert fleet.emptied == []
+    await fleet.remove("demo", second)
+    await eventually(lambda: fleet.emptied == ["demo"])
