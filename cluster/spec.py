@@ -190,10 +190,14 @@ class ScalingSpec(_Spec):
     @field_validator("max")
     @classmethod
     def _above_min(cls, value: int, info: ValidationInfo) -> int:
-        least = info.data.get("min")
-        if least is not None and value < least:
-            raise ValueError(f"{value} is below min ({least})")
-        return value
+        return _not_below_min(value, info)
+
+
+def _not_below_min(value: int, info: ValidationInfo) -> int:
+    least = info.data.get("min")
+    if least is not None and value < least:
+        raise ValueError(f"{value} is below min ({least})")
+    return value
 
 
 class ModelSpec(_Spec):
@@ -298,6 +302,23 @@ class ModelSpec(_Spec):
         return self.model_copy(update={"resources": resources})
 
 
+class GatewayScalingSpec(_Spec):
+    """Between how many gateways there are, by their streams and how late their event loops are."""
+
+    min: int = Field(default=1, ge=1, description="Fewest gateways. Default 1.")
+    max: int = Field(ge=1, description="Most gateways. Required: it bounds what a burst may cost.")
+
+    @property
+    def limits(self) -> ScalingLimits:
+        """As the scaler takes them."""
+        return ScalingLimits(least=self.min, most=self.max)
+
+    @field_validator("max")
+    @classmethod
+    def _above_min(cls, value: int, info: ValidationInfo) -> int:
+        return _not_below_min(value, info)
+
+
 class GatewaySpec(_Spec):
     """The API servers: HTTP, templates, tokenizers, detokenizing. They need no GPU."""
 
@@ -305,7 +326,11 @@ class GatewaySpec(_Spec):
         default=1,
         ge=1,
         description="Gateway replicas, each serving every model. Default 1: one process carries "
-        "about 10,000 tokens/s (90 us of CPU per token).",
+        "about 10,000 tokens/s (90 us of CPU per token). Not read with `scaling`.",
+    )
+    scaling: GatewayScalingSpec | None = Field(
+        default=None,
+        description="How the number of gateways follows the load. Default none: always `replicas`.",
     )
     cpus: float = Field(
         default=1.0,

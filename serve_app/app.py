@@ -12,7 +12,7 @@ from ray.serve.config import RequestRouterConfig
 from ray.serve.schema import LoggingConfig
 
 from cluster.spec import ClusterSpec, ModelSpec, SpecError, load, parse, resolve_devices
-from serve_app import engine_args, examples, membership, settings
+from serve_app import engine_args, examples, membership, scaling_config, settings
 from serve_app.code_version import versioned
 from serve_app.deployments import engines_deployment
 from serve_app.engine import Engine
@@ -94,7 +94,7 @@ def application(spec: ClusterSpec) -> Any:
     gateway = serve.deployment(
         Gateway,
         name="Gateway",
-        num_replicas=spec.gateway.replicas,
+        autoscaling_config=scaling_config.of_gateways(spec.gateway),
         max_ongoing_requests=spec.gateway.max_ongoing_requests,
         graceful_shutdown_timeout_s=spec.failover.drain_timeout_s + STOP_S,
         ray_actor_options={
@@ -117,7 +117,7 @@ _NOT_READ_BY_ENGINES: dict[str, Any] = {
 }
 _NOT_READ_BY_GATEWAYS: dict[str, Any] = {
     "models": {"__all__": {"replicas", "env", "scaling"}},
-    "gateway": {"replicas"},
+    "gateway": {"replicas", "scaling"},
     "ports": {"http", "host"},
 }
 
@@ -138,7 +138,7 @@ def _engine(spec: ClusterSpec, model: ModelSpec) -> Any:
     deployment = serve.deployment(
         Engine,
         name=engines_deployment(model.name),
-        num_replicas=model.replicas,
+        **_size(model),
         health_check_period_s=ENGINE_HEALTH_PERIOD_S,
         graceful_shutdown_timeout_s=spec.failover.drain_timeout_s + STOP_S,
         request_router_config=RequestRouterConfig(
@@ -150,6 +150,13 @@ def _engine(spec: ClusterSpec, model: ModelSpec) -> Any:
     alone = spec.model_copy(update={"models": (model,)})
     read = alone.model_dump(mode="json", exclude=_NOT_READ_BY_ENGINES)
     return versioned(deployment, read).bind(read, model.name)
+
+
+def _size(model: ModelSpec) -> dict[str, Any]:
+    """How many engines, as Serve takes it."""
+    if model.scaling is None:
+        return {"num_replicas": model.replicas}
+    return {"autoscaling_config": scaling_config.of_engines(model)}
 
 
 def _engine_actor(model: ModelSpec) -> dict[str, Any]:

@@ -9,7 +9,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from cluster.spec import ClusterSpec, SpecError, dump, load, resolve_devices
+from cluster.spec import (
+    ClusterSpec,
+    GatewayScalingSpec,
+    ScalingSpec,
+    SpecError,
+    dump,
+    load,
+    resolve_devices,
+)
 from loadtest import load_command
 from loadtest.chaos import options
 from serve_app import examples, settings
@@ -77,13 +85,26 @@ def _simulate(args: argparse.Namespace) -> int:
 
 
 def _totals(spec: ClusterSpec) -> str:
-    """What the spec occupies, as YAML comments."""
+    """What the spec occupies at most, as YAML comments."""
     lines = [
-        f"# {m.name}: {m.replicas} engines x {m.gpus_per_replica} GPUs, {m.resources.cpus:g} CPUs\n"
+        f"# {m.name}: {_count(m.replicas, m.scaling)} engines x {m.gpus_per_replica} GPUs, "
+        f"{m.resources.cpus:g} CPUs\n"
         for m in spec.models
     ]
-    gpus = sum(m.replicas * m.gpus_per_replica for m in spec.models)
-    cpus = sum(m.replicas * m.resources.cpus for m in spec.models)
-    cpus += spec.gateway.replicas * spec.gateway.cpus
-    lines.append(f"# gateway: {spec.gateway.replicas} replicas x {spec.gateway.cpus:g} CPUs\n")
-    return "".join(lines) + f"# total: {gpus} GPUs, {cpus:g} CPUs\n"
+    gateway = spec.gateway
+    count = _count(gateway.replicas, gateway.scaling)
+    lines.append(f"# gateway: {count} replicas x {gateway.cpus:g} CPUs\n")
+    gpus = sum(_most(m.replicas, m.scaling) * m.gpus_per_replica for m in spec.models)
+    cpus = sum(_most(m.replicas, m.scaling) * m.resources.cpus for m in spec.models)
+    cpus += _most(gateway.replicas, gateway.scaling) * gateway.cpus
+    follows = gateway.scaling is not None or any(m.scaling is not None for m in spec.models)
+    most = "total, at most" if follows else "total"
+    return "".join(lines) + f"# {most}: {gpus} GPUs, {cpus:g} CPUs\n"
+
+
+def _count(replicas: int, scaling: ScalingSpec | GatewayScalingSpec | None) -> str:
+    return str(replicas) if scaling is None else f"{scaling.min} to {scaling.max}"
+
+
+def _most(replicas: int, scaling: ScalingSpec | GatewayScalingSpec | None) -> int:
+    return replicas if scaling is None else scaling.max

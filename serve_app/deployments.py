@@ -1,4 +1,5 @@
-"""What Ray Serve says of each model's engines: are they all up, do they start, and if not, why.
+"""What Ray Serve, and the cluster's store, say of each model's engines: are they all up, do they
+start, and if not, why; how many are wanted, and how long a start takes.
 
 Serve starts a failed engine again after a pause that doubles with every failure (up to a minute),
 and tells its last error here. Engines that start and then die are no failure to Serve: it starts
@@ -8,18 +9,26 @@ the next at once, and that one waits itself (`serve_app.engine_history`), which 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ray import serve
 
+from serve_app import engine_history, engine_starts, scaling_record
 from serve_app.engine_history import Wait
+from serve_app.scaling_record import Scaled
 
 logger = logging.getLogger("tokenfleet.gateway")
 
 STATUS_EVERY_S = 5.0
 """Each gateway asks the controller and the store so often, however often it is asked itself."""
+
+AT_LEAST_S = 0.2
+"""Between two looks, whatever happens."""
 
 Status = dict[str, str]
 
@@ -30,11 +39,33 @@ class Watched(Protocol):
     name: str
     deployment: Status | None
     backing_off: Sequence[Wait]
+    scaled: Scaled | None
+    start_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What is known of an application's deployments, each by the deployment's name."""
+
+    statuses: Mapping[str, Status] = field(default_factory=dict)
+    waits: Mapping[str, Sequence[Wait]] = field(default_factory=dict)
+    scaled: Mapping[str, Scaled] = field(default_factory=dict)
+    starts_s: Mapping[str, float] = field(default_factory=dict)
 
 
 def engines_deployment(model: str) -> str:
     """The name of the deployment of a model's engines; slashes mean something to Serve."""
     return f"Engine:{model}".replace("/", "--")
+
+
+def look(app: str) -> Seen:
+    """All of it; what does not answer says nothing. Blocks."""
+    return Seen(
+        statuses=read(app),
+        waits=engine_history.waits(app),
+        scaled=scaling_record.read_all(app, time.time()),
+        starts_s=engine_starts.read_all(app),
+    )
 
 
 def read(app: str) -> dict[str, Status]:
@@ -50,17 +81,18 @@ def read(app: str) -> dict[str, Status]:
     }
 
 
-async def watch(
-    models: Iterable[Watched],
-    look: Callable[[], dict[str, Status]],
-    look_waits: Callable[[], dict[str, list[Wait]]],
-) -> None:
-    """Keep every model's `deployment` and `backing_off` up to date, for ever; None and empty where
-    nothing is known. Both looks say it by deployment, and may block."""
+async def watch(models: Iterable[Watched], look: Callable[[], Seen], again: asyncio.Event) -> None:
+    """Keep what every model knows of its deployment up to date, for ever; None and empty where
+    nothing is known. `look` may block. Looks at once where `again` is set: a model that has just
+    lost its last engine may be meant to have none."""
     while True:
-        statuses = await asyncio.to_thread(look)
-        waits = await asyncio.to_thread(look_waits)
+        again.clear()
+        seen = await asyncio.to_thread(look)
         for model in models:
             name = engines_deployment(model.name)
-            model.deployment, model.backing_off = statuses.get(name), waits.get(name, ())
-        await asyncio.sleep(STATUS_EVERY_S)
+            model.deployment, model.backing_off = seen.statuses.get(name), seen.waits.get(name, ())
+            model.scaled = seen.scaled.get(name)
+            model.start_s = seen.starts_s.get(name, model.start_s)
+        await asyncio.sleep(AT_LEAST_S)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(again.wait(), STATUS_EVERY_S)

@@ -93,6 +93,12 @@ def replayed(body: bytes, receive: Receive) -> Receive:
     return receive_again
 
 
+async def disconnected(receive: Receive) -> None:
+    """Returns when the client has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 LEAVE_GRACE_S = 5.0
 """How long an app may take to end a request whose client has left."""
 

@@ -13,6 +13,7 @@ import atexit
 import logging
 import os
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,14 @@ from vllm.usage.usage_lib import UsageContext
 from cluster import spec as cluster_spec
 from cluster.spec import ClusterSpec, ModelSpec
 from cluster.stall import StepClock
-from serve_app import engine_args, engine_history, membership, replay, wire_secret
+from serve_app import (
+    engine_args,
+    engine_history,
+    engine_starts,
+    membership,
+    replay,
+    wire_secret,
+)
 from serve_app.engine_host import EngineHost
 from serve_app.fingerprint import fingerprint
 from serve_app.host_identity import HostIdentity
@@ -106,7 +114,9 @@ class Engine:
     async def _start(self, switch_keys: frozenset[bytes]) -> None:
         """On the host's own thread, which nothing else needs while the core starts."""
         self._history = engine_history.of_this_replica(self._spec.failover)
+        began_s = time.monotonic()
         await self._history.back_off()
+        waited_s = time.monotonic() - began_s
         self._config, self._core = self._start_core()
         seconds = await warm_up(self._core, self._config)
         logger.info("engine of %s warmed up in %.1f s", self._model.name, seconds)
@@ -116,6 +126,7 @@ class Engine:
         self._address = self._host.start(ray.util.get_node_ip_address(), self._ports())
         logger.info("engine of %s listens on %s", self._model.name, self._address.endpoint)
         self._history.ready()
+        await engine_starts.note(engine_starts.of_this_process(waited_s))
 
     def _start_core(self) -> tuple[VllmConfig, CoreClient]:
         with tempfile.TemporaryDirectory(prefix="tokenfleet-") as folder:
@@ -164,9 +175,9 @@ class Engine:
         if self._host.failure is not None:
             raise RuntimeError(f"the engine core is dead: {self._host.failure}")
 
-    def ping(self) -> str:
-        """Lets a gateway's handle come alive; answers with the replica's id."""
-        return str(serve.get_replica_context().replica_id.unique_id)
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve asks this every second where the model's engines follow its load."""
+        return await self._thread.run(self._host.scaling_stats())
 
     async def __del__(self) -> None:
         """Serve awaits this when it removes the replica: tell the switches, stop the core."""

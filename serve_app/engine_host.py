@@ -27,7 +27,9 @@ from serve_app.kv_events import KvEvents
 from serve_app.link import Heartbeat
 from serve_app.load_meter import LoadMeter
 from serve_app.prompt_blocks import prompt_blocks
+from serve_app.scaling_stats import engine_stats
 from serve_app.stall_watch import StallWatch
+from serve_app.switch_engines import load_report
 from serve_app.wire import (
     WIRE_VERSION,
     Abort,
@@ -141,6 +143,12 @@ class EngineHost:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), timeout_s)
         return self._idle.is_set()
+
+    async def scaling_stats(self) -> dict[str, float]:
+        """What the scaler is told of this engine."""
+        load = self._meter.load(received=0, bad_messages=0)
+        blocks = 0 if self._kv_events is None else self._kv_events.held_blocks
+        return engine_stats(load_report(load), self._identity.kv_total_tokens, blocks)
 
     def crash(self) -> None:
         """Close without a word, as a killed process does; for tests."""

@@ -16,7 +16,8 @@ from __future__ import annotations
 from typing import Any
 
 RETRY_AFTER_S = 5
-"""What a 503 advises: about the time Serve takes to notice and start replacing an engine."""
+"""What a 503 advises, at least: about the time Serve takes to notice and start replacing an engine.
+"""
 
 
 class GatewayError(Exception):
@@ -25,6 +26,7 @@ class GatewayError(Exception):
     status = 500
     error_type = "InternalServerError"
     param: str | None = None
+    retry_after_s: int | None = None
 
     def body(self) -> dict[str, Any]:
         """The JSON body of the response."""
@@ -82,3 +84,10 @@ class NoEngineError(GatewayError):
     """No engine of the model became ready within `failover.hold_timeout_s`."""
 
     status, error_type = 503, "ServiceUnavailableError"
+
+    def __init__(self, message: str, retry_after_s: int = RETRY_AFTER_S) -> None:
+        super().__init__(message, retry_after_s)
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return str(self.args[0])

@@ -29,7 +29,8 @@ class Flight:
     `losses` counts the unplanned ones, `died_on` names the engines that seem to have died of it.
     The live attempt was sent at `sent_at_s`; `replay_left` is how many of its next tokens are
     repetitions. Its first own tokens came at `first_step_at_s`, after `first_step_tokens` of
-    earlier attempts.
+    earlier attempts. The request itself came at `arrived_at_s`, its first answer, of whichever
+    attempt, at `began_at_s`.
     """
 
     request: EngineCoreRequest
@@ -49,6 +50,8 @@ class Flight:
     answered: bool = False
     first_step_at_s: float | None = None
     first_step_tokens: int = 0
+    arrived_at_s: float = 0.0
+    began_at_s: float | None = None
 
     @property
     def request_id(self) -> str:

@@ -1,8 +1,9 @@
 """The Gateway deployment: HTTP in front of every model's vLLM app, in one process without a GPU.
 
-Own routes: `GET /health` (the process), `/ready` (every model has an engine), `/fleet` (engines and
-flights), `/metrics`, `/v1/models`, and `POST /fleet/explain` (see `explaining`). Everything else
-goes, unread but for its model's name, to that model's vLLM app.
+Own routes: `GET /health` (the process), `/ready` (every model has an engine, or is to have none
+until somebody asks), `/fleet` (engines and flights), `/metrics`, `/v1/models`, and
+`POST /fleet/explain` (see `explaining`). Everything else goes, unread but for its model's name and
+whether it is to stream, to that model's vLLM app.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
@@ -23,7 +25,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vllm import envs
 
 from cluster import spec as cluster_spec
-from serve_app import deployments, engine_history, wire_secret
+from cluster.scaling.gateway_scaler import GatewayLoad
+from serve_app import deployments, wire_secret
 from serve_app.dispatch import (
     BODYLESS_METHODS,
     ClientGoneError,
@@ -35,20 +38,22 @@ from serve_app.dispatch import (
     run_app,
 )
 from serve_app.errors import (
-    RETRY_AFTER_S,
     GatewayError,
     ModelNeededError,
     NoEngineError,
     UnknownModelError,
 )
 from serve_app.explaining import EXPLAIN_PATH, asked_scope, understood
+from serve_app.held_requests import asks_for_stream, run_when_ready
 from serve_app.kept_streams import KeptStreams
 from serve_app.logs import configure_logging
+from serve_app.loop_lag import LoopLag
 from serve_app.metrics import metrics_text
 from serve_app.model_app import ModelApp
 from serve_app.open_files import make_room
 from serve_app.peers import Part, peer_read, read_for_peer
 from serve_app.resumable import Resumable, asks_for_ids, last_event_id
+from serve_app.scaling_stats import GatewayStats, gateway_stats
 from serve_app.sse_events import EventId
 
 logger = logging.getLogger("tokenfleet.gateway")
@@ -58,8 +63,19 @@ MODEL_FREE_PATHS = frozenset({"/version", "/ping"})
 """Answered alike by every model's app, so by the first."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Picked:
+    """The model that a request is for, its body, None where its method has none, and a `receive`
+    from which it can still be read."""
+
+    model: ModelApp
+    body: bytes | None
+    receive: Receive
+
+
 class Shell:
-    """The ASGI app: own routes, else the model's app."""
+    """The ASGI app: own routes, else the model's app. `streams`: how many of the latter it answers
+    now, those that wait for an engine included."""
 
     def __init__(
         self, models: dict[str, ModelApp], max_body_bytes: int, resumable: Resumable
@@ -67,6 +83,7 @@ class Shell:
         self._models = models
         self._max_body_bytes = max_body_bytes
         self._resumable = resumable
+        self.streams = 0
         self._routes: dict[str, Callable[[], Awaitable[Response]]] = {
             "/health": self._health,
             "/ready": self._ready,
@@ -83,12 +100,15 @@ class Shell:
         if own is not None:
             await (await own())(scope, receive, send)
             return
+        self.streams += 1
         try:
             await self._answer(scope, receive, send)
         except ClientGoneError:
             return
         except GatewayError as error:
             await _refusal(error)(scope, receive, send)
+        finally:
+            self.streams -= 1
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises GatewayError, before anything was sent."""
@@ -98,10 +118,19 @@ class Shell:
         if scope["type"] == "http" and scope["path"] == EXPLAIN_PATH:
             await self._explain(scope, receive, send)
             return
-        model, receive = await self._pick(scope, receive)
-        app = await model.ready_app()
-        run = self._resumable.answer if asks_for_ids(scope) else run_app
-        await run(app, scope, receive, _with_retry_after(send))
+        picked = await self._pick(scope, receive)
+        answer = self._resumable.answer if asks_for_ids(scope) else run_app
+
+        async def run(app: ASGIApp, send: Send) -> None:
+            await answer(app, scope, picked.receive, _with_retry_after(send, picked.model))
+
+        if picked.body is None or picked.model.ready:
+            for_engine = picked.body is not None or scope["type"] == "websocket"
+            await run(await picked.model.ready_app(for_engine=for_engine), send)
+            return
+        keep_alive = asks_for_stream(picked.body)
+        ready = picked.model.ready_app()
+        await run_when_ready(ready, run, receive, send, keep_alive=keep_alive)
 
     def _own_route(self, scope: Scope) -> Callable[[], Awaitable[Response]] | None:
         if scope.get("method") not in ("GET", "HEAD"):
@@ -115,31 +144,31 @@ class Shell:
         """Answer with the explanation, or with what the model's app says is wrong with the body."""
         body = await read_body(scope, receive, self._max_body_bytes)
         asked = asked_scope(scope, body)
-        model, receive = await self._pick(scope, replayed(body, receive))
+        picked = await self._pick(scope, replayed(body, receive))
+        model = picked.model
         run = partial(run_app, await model.ready_app())
-        request, said = await understood(run, {**scope, **asked}, receive)
+        request, said = await understood(run, {**scope, **asked}, picked.receive)
         if request is None:
             for message in said:
-                await _with_retry_after(send)(message)
+                await _with_retry_after(send, model)(message)
             return
         explanation = await asyncio.to_thread(model.switch.explain, request)
         if explanation is None:
             raise NoEngineError(f"no engine of model {model.name!r} can take a request now")
         await JSONResponse(explanation)(scope, receive, send)
 
-    async def _pick(self, scope: Scope, receive: Receive) -> tuple[ModelApp, Receive]:
-        """The model that a request is for, and a `receive` from which it can still be read."""
-        body = b""
+    async def _pick(self, scope: Scope, receive: Receive) -> _Picked:
+        body = None
         if scope["type"] == "http" and scope["method"] not in BODYLESS_METHODS:
             body = await read_body(scope, receive, self._max_body_bytes)
             receive = replayed(body, receive)
         try:
-            model = self._model_for(scope, await named_model(scope, body))
+            model = self._model_for(scope, await named_model(scope, body or b""))
         except UnreadableBodyError:  # every model's app refuses it alike
             model = self._first
         if model.by_session:
-            name_session(scope, body)
-        return model, receive
+            name_session(scope, body or b"")
+        return _Picked(model, body, receive)
 
     @property
     def _first(self) -> ModelApp:
@@ -167,7 +196,7 @@ class Shell:
 
     async def _ready(self) -> Response:
         engines = {name: model.switch.ready_engines() for name, model in self._models.items()}
-        ready = all(model.ready for model in self._models.values())
+        ready = all(model.ready or model.asleep for model in self._models.values())
         failures = {name: m.failure for name, m in self._models.items() if m.failure is not None}
         answer = {"ready": ready, "engines": engines, "failures": failures}
         return JSONResponse(answer, 200 if ready else 503)
@@ -204,17 +233,19 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 
 
 def _refusal(error: GatewayError) -> Response:
-    headers = {"retry-after": str(RETRY_AFTER_S)} if error.status == 503 else {}
-    return JSONResponse(error.body(), error.status, headers)
+    after_s = error.retry_after_s
+    return JSONResponse(
+        error.body(), error.status, {} if after_s is None else {"retry-after": str(after_s)}
+    )
 
 
-def _with_retry_after(send: Send) -> Send:
+def _with_retry_after(send: Send, model: ModelApp) -> Send:
     """Every 503 tells the client when to try again, vLLM's own too."""
 
     async def send_on(message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] == 503:
             headers = MutableHeaders(raw=list(message.get("headers", ())))
-            headers.setdefault("retry-after", str(RETRY_AFTER_S))
+            headers.setdefault("retry-after", str(model.retry_after_s()))
             message = {**message, "headers": headers.raw}
         await send(message)
 
@@ -232,18 +263,24 @@ class Gateway:
         parsed = cluster_spec.parse(spec)
         make_room(parsed.gateway.max_ongoing_requests, "gateway.max_ongoing_requests")
         keys = (await asyncio.to_thread(wire_secret.keys)).own
-        self._models = {model.name: ModelApp(parsed, model, keys) for model in parsed.models}
+        look_again = asyncio.Event()
+        self._models = {
+            model.name: ModelApp(parsed, model, keys, look_again.set) for model in parsed.models
+        }
         self._streams = _kept_streams(parsed.gateway)
         self._resumable = Resumable(self._streams, peer_read(_gateways))
         max_body_bytes = round(parsed.gateway.max_body_mb * BYTES_PER_MB)
         self._shell = Shell(self._models, max_body_bytes, self._resumable)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._spawn(self._build_models())
+        self._lag = LoopLag()
+        self._spawn(self._lag.watch())
         app = serve.get_replica_context().app_name
-        looks = partial(deployments.read, app), partial(engine_history.waits, app)
-        self._spawn(deployments.watch(self._models.values(), *looks))
-        for handle in engines.values():
-            self._spawn(_wake(handle))
+        look = partial(deployments.look, app)
+        self._spawn(deployments.watch(self._models.values(), look, look_again))
+        # A handle follows the replica set from its first use on. A call would do too, but where
+        # there is no engine it would wait, and Serve would start one for it.
+        self._engines = [handle.options() for handle in engines.values()]
 
     async def _build_models(self) -> None:
         await asyncio.gather(*(model.run() for model in self._models.values()))
@@ -259,6 +296,13 @@ class Gateway:
         failures = [model.failure for model in self._models.values()]
         if all(failures):
             raise RuntimeError("; ".join(str(failure) for failure in failures))
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve asks this twice a second: what is asked for, and how this gateway bears it."""
+        name = serve.get_replica_context().replica_id.unique_id
+        load = GatewayLoad(streams=self._shell.streams, loop_lag_s=self._lag.lag_s)
+        models = {model.name: model.stats(name) for model in self._models.values()}
+        return gateway_stats(GatewayStats(load=load, models=models))
 
     async def read_stream(self, last: EventId, number: int | None) -> Part | None:
         """For another gateway's client, see `serve_app.peers`."""
@@ -292,11 +336,3 @@ def _gateways() -> DeploymentHandle:
     """All replicas of the deployment that this process is one of."""
     context = serve.get_replica_context()
     return serve.get_deployment_handle(context.deployment, context.app_name)
-
-
-async def _wake(handle: DeploymentHandle) -> None:
-    """A handle follows the replica set from its first call on; the answer is not needed."""
-    try:
-        await handle.ping.remote()
-    except Exception as error:
-        logger.info("an engine's first ping failed, its membership still comes: %s", error)

@@ -79,6 +79,11 @@ class KvEvents:
         """How many of a prompt's blocks, from the first on, the cache holds."""
         return self._blocks.leading(names)
 
+    @property
+    def held_blocks(self) -> int:
+        """How many different blocks the cache holds, as far as it has been read."""
+        return self._blocks.held_blocks
+
     def snapshot(self) -> KvSnapshot:
         """For a switch that joins or asks."""
         return self._blocks.snapshot()

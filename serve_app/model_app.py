@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
+import msgspec
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 from vllm.engine.arg_utils import AsyncEngineArgs
@@ -27,9 +29,11 @@ from serve_app import engine_args, membership
 from serve_app.decision_writer import DecisionWriter
 from serve_app.deployments import Status
 from serve_app.engine_history import Wait
-from serve_app.errors import ModelFailedError, NoEngineError
+from serve_app.errors import RETRY_AFTER_S, ModelFailedError, NoEngineError
 from serve_app.fleet_llm import FleetLLM, frontend_config
 from serve_app.link import Heartbeat
+from serve_app.scaling_record import Scaled
+from serve_app.scaling_stats import ModelStats
 from serve_app.switch import Switch
 from serve_app.wire_security import KeyPair
 
@@ -38,16 +42,28 @@ logger = logging.getLogger("tokenfleet.gateway")
 
 class ModelApp:
     """`name` as served; `app` once its first engine was ready, and from then on for good.
-    `deployment` is what Serve last said of its engines, `backing_off` those that wait to start.
+    `deployment` is what Serve last said of its engines, `backing_off` those that wait to start,
+    `scaled` how many of them were wanted last, `start_s` what the last one's start took.
 
-    Made on the gateway's event loop. `keys` are what it shows to engines.
+    Made on the gateway's event loop. `keys` are what it shows to engines; `on_no_engine` is called
+    when there is none any more.
     """
 
-    def __init__(self, spec: ClusterSpec, model: ModelSpec, keys: KeyPair) -> None:
+    def __init__(
+        self,
+        spec: ClusterSpec,
+        model: ModelSpec,
+        keys: KeyPair,
+        on_no_engine: Callable[[], None] = lambda: None,
+    ) -> None:
         limits = spec.failover
         self.failure: str | None = None
         self.deployment: Status | None = None
         self.backing_off: Sequence[Wait] = ()
+        self.scaled: Scaled | None = None
+        self.start_s: float | None = None
+        self._held = 0  # requests that wait here
+        self._on_no_engine = on_no_engine
         self._loop = asyncio.get_running_loop()
         self._available = asyncio.Event()  # built, and an engine is ready
         self.name = model.name
@@ -68,6 +84,7 @@ class ModelApp:
             keys=keys,
             on_engines=self._engines_changed,
             on_decision=DecisionWriter.of(model.routing),
+            slo=model.slo.slo,
         )
         self._model = model
         self._hold_timeout_s = limits.hold_timeout_s
@@ -108,30 +125,61 @@ class ModelApp:
 
     def _update_available(self) -> None:
         settled = self.ready or self.failure is not None  # a failure is answered at once, for good
+        if self._available.is_set() and not settled:
+            self._on_no_engine()
         (self._available.set if settled else self._available.clear)()
 
-    async def ready_app(self) -> ASGIApp:
+    async def ready_app(self, *, for_engine: bool = True) -> ASGIApp:
         """The app, once a request given to it would find an engine.
 
         Waiting here rather than in the switch leaves room for a proper 503: a stream whose headers
-        are out can only end in an error event.
+        are out can only end in an error event. Who waits counts as held, and wakes an engine where
+        there is to be none (`scaling.min: 0`).
+
+        A request that is not `for_engine` waits for the app alone, and wakes nobody.
 
         Raises:
             NoEngineError: no engine was ready within `hold_timeout_s`.
             ModelFailedError: the app could not be built.
         """
-        if not self._available.is_set():
-            try:
-                await asyncio.wait_for(self._available.wait(), self._hold_timeout_s)
-            except TimeoutError:
-                raise NoEngineError(
-                    f"no engine of model {self.name!r} became available within "
-                    f"{self._hold_timeout_s:g} s; try again later"
-                ) from None
+        if not self._available.is_set() and (for_engine or self.app is None):
+            await self._wait_for_engine(for_engine)
         if self.failure is not None:
             raise ModelFailedError(self.failure)
         assert self.app is not None
         return self.app
+
+    async def _wait_for_engine(self, counts: bool) -> None:
+        self._held += counts
+        try:
+            await asyncio.wait_for(self._available.wait(), self._hold_timeout_s)
+        except TimeoutError:
+            raise NoEngineError(
+                f"no engine of model {self.name!r} became available within "
+                f"{self._hold_timeout_s:g} s; try again later",
+                self.retry_after_s(self._hold_timeout_s),
+            ) from None
+        finally:
+            self._held -= counts
+
+    def retry_after_s(self, waited_s: float = 0.0) -> int:
+        """When to try again: when an engine should be up that started so long ago. Where it should
+        be up by now it has failed, and another has begun to start."""
+        if self.ready or self.start_s is None:
+            return RETRY_AFTER_S
+        left_s = self.start_s - waited_s
+        return max(RETRY_AFTER_S, math.ceil(left_s if left_s > 0 else self.start_s))
+
+    def stats(self, gateway: str) -> ModelStats:
+        """For the scaler, from the gateway of that id. A model that cannot be served here needs no
+        engine to find out."""
+        built = self.app is not None or self.failure is not None
+        return ModelStats(signals=self.switch.counted(gateway, self._held), built=built)
+
+    @property
+    def asleep(self) -> bool:
+        """Whether there is to be no engine until somebody asks."""
+        return self.scaled is not None and self.scaled.target == 0
 
     @property
     def ready(self) -> bool:
@@ -142,7 +190,13 @@ class ModelApp:
         """The model as `GET /fleet` shows it."""
         snapshot = await asyncio.to_thread(self.switch.snapshot)
         backing_off = _wait_rows(self.backing_off, time.time())
-        row = {"name": self.name, "deployment": self.deployment, "backing_off": backing_off}
+        row = {
+            "name": self.name,
+            "deployment": self.deployment,
+            "backing_off": backing_off,
+            "scaling": None if self.scaled is None else msgspec.to_builtins(self.scaled),
+            "held": self._held,
+        }
         return row | snapshot
 
     @property

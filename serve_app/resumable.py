@@ -17,7 +17,7 @@ from prometheus_client import Counter
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve_app.dispatch import replayed, run_app
+from serve_app.dispatch import disconnected, replayed, run_app
 from serve_app.errors import StreamGoneError
 from serve_app.kept_streams import KeptStream, KeptStreams, StreamLostError
 from serve_app.peers import PeerRead, PeerReader
@@ -78,7 +78,7 @@ class Resumable:
         run.follow(task)
         self._runs.add(task)
         task.add_done_callback(self._runs.discard)
-        left = asyncio.ensure_future(_left(receive))
+        left = asyncio.ensure_future(disconnected(receive))
         try:
             events: set[asyncio.Future[Any]] = {task, left, run.stream}
             await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
@@ -108,7 +108,7 @@ class Resumable:
                 "(gateway.resume_window_s, gateway.resume_buffer_mb), or its gateway is gone; "
                 "send the request again"
             )
-        left = asyncio.ensure_future(_left(receive))
+        left = asyncio.ensure_future(disconnected(receive))
         try:
             await _pass_on(reader, left, send)
         finally:
@@ -142,7 +142,7 @@ class _Run:
     async def send(self, message: Message) -> None:
         if self.stream.done():
             await self._keep(self.stream.result(), message)
-        elif message["type"] == "http.response.start" and _is_event_stream(message):
+        elif message["type"] == "http.response.start" and is_event_stream(message):
             self.stream.set_result(self._streams.open(_of_any_length(message), self._abandon))
         else:
             await self._send(message)
@@ -166,8 +166,8 @@ class _Run:
             task.exception()  # its connection's, if that is there still
 
 
-def _is_event_stream(start: Message) -> bool:
-    """Whether it is one whose events can be told apart: a compressed one is not."""
+def is_event_stream(start: Message) -> bool:
+    """Whether a response is one whose events can be told apart: a compressed one is not."""
     headers = Headers(raw=start.get("headers", ()))
     is_stream = headers.get("content-type", "").startswith("text/event-stream")
     return is_stream and "content-encoding" not in headers
@@ -202,11 +202,6 @@ async def _copy(reader: StreamReader, send: Send) -> None:
     except StreamLostError:
         return  # the response stays unfinished, so that the server cuts the connection
     await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _never() -> Message:

@@ -23,6 +23,8 @@ from vllm.v1.engine import EngineCoreOutputs, EngineCoreRequest
 from cluster.failover import FailoverLimits, LossCause
 from cluster.lifecycle import ENGINE, EngineEvent, EngineState
 from cluster.routing import Router
+from cluster.scaling.limits import Slo
+from cluster.scaling.signals import GatewaySignals
 from cluster.types import ReplicaId
 from serve_app.engine_choice import OnDecision
 from serve_app.failures import Failure
@@ -66,7 +68,8 @@ class Switch:
     `keys` are what it shows to engines (`wire_security.WireKeys.own`).
 
     `on_engines` is called, from the switch's thread, with the number of engines that can take a
-    request, whenever it has changed; `on_decision` with every routing decision.
+    request, whenever it has changed; `on_decision` with every routing decision. `slo` is what the
+    scaler is told was in time.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Switch:
         rng: random.Random | None = None,
         on_engines: Callable[[int], None] | None = None,
         on_decision: OnDecision | None = None,
+        slo: Slo | None = None,
     ) -> None:
         self.name = name
         self.addresses = FrontAddresses.fresh()
@@ -96,6 +100,7 @@ class Switch:
             ports=self,
             session=uuid.uuid4().hex[:6],
             on_decision=on_decision,
+            slo=slo,
         )
         self._first_ready: Future[Ready] = Future()
         self._requests, self._outputs = RequestCodec(), OutputsCodec()
@@ -143,6 +148,10 @@ class Switch:
     def ready_engines(self) -> int:
         """How many engines can take a request now."""
         return self._core.open_engines
+
+    def counted(self, gateway: str, held_requests: int) -> GatewaySignals:
+        """What has come through here, for the scaler; `held_requests` wait outside of it."""
+        return self._core.counts.signals(gateway, held_requests + len(self._core.held))
 
     def stop(self) -> None:
         """End the thread and close every socket; the engines abort what was running for it."""
@@ -282,7 +291,7 @@ class Switch:
         self._core.request(request, time.monotonic())
 
     def on_abort(self, request_ids: list[str]) -> None:
-        self._core.abort(request_ids)
+        self._core.abort(request_ids, time.monotonic())
 
     def on_utility(self, call_id: int, method: str, args: list[Any]) -> None:
         self._core.utility(call_id, method, args, time.monotonic())

@@ -34,11 +34,13 @@ from cluster.routing import Router
 from cluster.routing.explain import Explanation
 from cluster.routing.fleet_view import FleetView
 from cluster.routing.kv_stream import Accepted, KvChanges, KvSnapshot, KvSubscriber
+from cluster.scaling.limits import Slo
 from cluster.types import ReplicaId, Rng
 from serve_app import resume
 from serve_app.engine_choice import EngineChoice, OnDecision
 from serve_app.failures import Failure, error_output
 from serve_app.flights import Flight, ReplayDivergedError
+from serve_app.request_counts import RequestCounts
 from serve_app.switch_engines import Engine, Loss, load_report
 from serve_app.utility_calls import UtilityCalls
 from serve_app.wire import Load, Ready, Result, Utility, WireError
@@ -82,7 +84,8 @@ class Counters:
 class SwitchCore:
     """One model's requests over that model's engines, for one API server.
 
-    `session` makes attempt ids unique among all switches that share an engine.
+    `session` makes attempt ids unique among all switches that share an engine. `slo` is what
+    counts as in time; default: the spec's.
     """
 
     def __init__(
@@ -95,7 +98,9 @@ class SwitchCore:
         ports: Ports,
         session: str,
         on_decision: OnDecision | None = None,
+        slo: Slo | None = None,
     ) -> None:
+        self.counts = RequestCounts(slo or Slo())
         self.engines: dict[ReplicaId, Engine] = {}
         self.view = FleetView()
         self.flights: dict[str, Flight] = {}  # by the API server's request id
@@ -117,7 +122,8 @@ class SwitchCore:
         if known is not None:
             self._continue_input(known, request)
             return
-        flight = Flight(request, resume.traits(request))
+        flight = Flight(request, resume.traits(request), arrived_at_s=now_s)
+        self.counts.arrived(resume.prompt_tokens(request))
         self.flights[request.request_id] = flight
         if len(self.flights) > self._max_flights:
             self._fail(flight, FailReason.OVERLOADED)
@@ -133,7 +139,7 @@ class SwitchCore:
         if not self._send(flight, piece):
             self._ports.abort(engine_id, [attempt_id])
 
-    def abort(self, request_ids: list[str]) -> None:
+    def abort(self, request_ids: list[str], now_s: float) -> None:
         """The API server no longer wants these. Unknown (already ended) ids are ignored."""
         by_engine: dict[ReplicaId, list[str]] = {}
         for request_id in request_ids:
@@ -142,6 +148,7 @@ class SwitchCore:
                 continue
             if flight.engine_id is not None and flight.attempt_id is not None:
                 by_engine.setdefault(flight.engine_id, []).append(flight.attempt_id)
+            self._count_end(flight, now_s)
             self._end(flight, FlightEvent.ABORTED)
             self.counters.aborted += 1
         for engine_id, attempt_ids in by_engine.items():
@@ -255,10 +262,24 @@ class SwitchCore:
             self._ports.abort(engine.id, [output.request_id])
             self._fail(flight, FailReason.DIVERGED)
             return None
-        if accepted is not None and accepted.finish_reason is not None:
+        if accepted is not None:
+            self._count_answer(flight, accepted, now_s)
+        return accepted
+
+    def _count_answer(self, flight: Flight, output: EngineCoreOutput, now_s: float) -> None:
+        if flight.began_at_s is None:
+            flight.began_at_s = now_s
+            self.counts.began(now_s - flight.arrived_at_s)
+        if output.finish_reason is not None:
+            self._count_end(flight, now_s)
             self._end(flight, FlightEvent.FINISHED)
             self.counters.finished += 1
-        return accepted
+
+    def _count_end(self, flight: Flight, now_s: float) -> None:
+        """An abort too is an end, where the answer had begun: vLLM's API server finds stop strings
+        itself, and aborts what has come to one."""
+        if flight.began_at_s is not None:
+            self.counts.ended(len(flight.emitted), now_s - flight.began_at_s)
 
     # Time
 
@@ -383,6 +404,8 @@ class SwitchCore:
         attempt_id = f"{flight.request_id}#{self._session}{flight.attempts + 1}"
         kind = resume_kind(flight.traits, len(flight.emitted))
         flight.start_attempt(attempt_id, engine.id, kind, now_s)
+        if flight.attempts == 1:
+            self.counts.sent(max(size.prompt_tokens - picked.cached_tokens, 0))
         engine.take(flight, attempt_id)
         attempt = resume.attempt_request(flight.request, attempt_id, kind, flight.emitted)
         if self._send(flight, attempt):
@@ -431,6 +454,8 @@ class SwitchCore:
         self.failures[flight.request.external_req_id or flight.request_id] = failure
         if len(self.failures) > REMEMBERED_FAILURES:
             self.failures.popitem(last=False)
+        if flight.began_at_s is None:
+            self.counts.failed()
         self._end(flight, FlightEvent.FAILED)
         self.counters.failed += 1
         logger.error("request %s failed: %s", flight.request_id, failure.message)

@@ -113,6 +113,11 @@ class KvPublisher:
         """What the engine holds."""
         return frozenset(self._held)
 
+    @property
+    def held_blocks(self) -> int:
+        """How many of them there are."""
+        return len(self._held)
+
     def stored(
         self,
         engine_hashes: Sequence[EngineHash],

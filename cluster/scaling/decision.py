@@ -26,6 +26,8 @@ class ScalingReason(StrEnum):
     NO_ROOM = "no_room"  # more are needed than the cluster can place
     THRESHOLD = "threshold"  # a simpler policy's number is over or under its threshold
     FIXED = "fixed"  # always as many
+    FIRST = "first"  # from whose engine gateways learn what they serve
+    BLIND = "blind"  # as many as there are: no gateway says what is asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,6 +91,11 @@ class Fleet:
 
     def wait_until_ready(self) -> None:
         """Every engine of the spec is up. Raises RuntimeError with the launcher's output."""
+        self.wait_until_said_ready()
+        self.wait_until_whole()
+
+    def wait_until_said_ready(self) -> None:
+        """Every model has had an engine. Raises RuntimeError with the launcher's output."""
 
         def ready() -> bool:
             if self.process.poll() is not None:
@@ -98,7 +103,6 @@ class Fleet:
             return "\nready: " in self.log.read_text()
 
         until(ready, within_s=READY_WITHIN_S, what="the launcher says ready")
-        self.wait_until_whole()
 
     def stop(self) -> str:
         """Ctrl-C. Returns what the launcher printed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -68,7 +69,11 @@ class ModelFleet:
     def __init__(self, *names: str) -> None:
         models = [model for model in SPEC["models"] if not names or model["name"] in names]
         parsed = cluster_spec.parse({**SPEC, "models": models})
-        self.models = {model.name: ModelApp(parsed, model, KEYS.own) for model in parsed.models}
+        self.emptied: list[str] = []  # models that have lost their last engine, one after the other
+        self.models = {
+            model.name: ModelApp(parsed, model, KEYS.own, partial(self.emptied.append, model.name))
+            for model in parsed.models
+        }
         resumable = Resumable(KeptStreams("here", 1_000_000, BUILD_DEADLINE_S), no_peer)
         self.shell = Shell(self.models, 1_000_000, resumable)
         self._hosts: dict[str, list[HostThread]] = {name: [] for name in self.models}

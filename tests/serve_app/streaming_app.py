@@ -34,7 +34,7 @@ class StreamingModel(StubModel):
         self.left = asyncio.Event()
         self._until_left, self._error, self._headers = until_left, error, list(headers)
 
-    async def ready_app(self) -> ASGIApp:  # type: ignore[override]
+    async def ready_app(self, *, for_engine: bool = True) -> ASGIApp:  # type: ignore[override]
         return self._stream
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -15,7 +15,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from serve_app.dispatch import SESSION_ID_HEADER
-from serve_app.errors import GatewayError
+from serve_app.errors import RETRY_AFTER_S, GatewayError
 from serve_app.gateway import Shell
 from serve_app.kept_streams import KeptStreams
 from serve_app.resumable import Resumable
@@ -49,6 +49,7 @@ class StubModel:
     refusal: GatewayError | None = None
     failure: str | None = None
     by_session: bool = False
+    asleep: bool = False
 
     def __post_init__(self) -> None:
         self.switch = StubSwitch(self.engines)
@@ -70,7 +71,10 @@ class StubModel:
     def serves(self, name: str) -> bool:
         return name in (self.name, *self.adapters)
 
-    async def ready_app(self) -> Starlette:
+    def retry_after_s(self, waited_s: float = 0.0) -> int:
+        return RETRY_AFTER_S
+
+    async def ready_app(self, *, for_engine: bool = True) -> Starlette:
         if self.refusal is not None:
             raise self.refusal
         return self._app

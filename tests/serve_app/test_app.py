@@ -38,6 +38,14 @@ def engines(spec: ClusterSpec) -> list[Deployment]:
     return [deployment_of(bound) for bound in gateway(spec).init_kwargs.values()]
 
 
+def size(deployment: Deployment) -> tuple[int, int]:
+    """The fewest and the most replicas."""
+    scaling = deployment._deployment_config.autoscaling_config
+    if scaling is None:
+        return deployment.num_replicas, deployment.num_replicas
+    return scaling.min_replicas, scaling.max_replicas
+
+
 def environment(deployment: Deployment) -> dict[str, str]:
     return deployment.ray_actor_options["runtime_env"]["env_vars"]
 
@@ -47,11 +55,13 @@ def environment(deployment: Deployment) -> dict[str, str]:
 def test_every_example_is_engines_behind_gateways(name, gpu_build):
     spec = example(name, gpu_build=gpu_build)
     for engine, model in zip(engines(spec), spec.models, strict=True):
-        assert engine.num_replicas == model.replicas
+        scaling = model.scaling
+        fixed = (model.replicas, model.replicas)
+        assert size(engine) == (fixed if scaling is None else (scaling.min, scaling.max))
         assert engine.ray_actor_options["num_cpus"] == model.resources.cpus
         assert engine.ray_actor_options["num_gpus"] == model.gpus_per_replica
     front = gateway(spec)
-    assert front.num_replicas == spec.gateway.replicas
+    assert size(front) == (spec.gateway.replicas, spec.gateway.replicas)
     assert front.ray_actor_options["num_cpus"] == spec.gateway.cpus
     assert not front.ray_actor_options.get("num_gpus")
 
@@ -159,8 +169,17 @@ def test_every_replica_is_given_the_models_it_serves_and_all_limits():
         ([{**DEMO, "engine": {"max_model_len": 512}}, OTHER], [True, True, False]),
         ([{**DEMO, "routing": {"policy": "random"}}, OTHER], [True, False, False]),
         ([{**DEMO, "routing": {"decision_log": "log.jsonl"}}, OTHER], [True, False, False]),
+        ([{**DEMO, "scaling": {"min": 0, "max": 9}}, OTHER], [False, False, False]),
+        ([{**DEMO, "slo": {"ttft_s": 0.5}}, OTHER], [True, False, False]),
     ],
-    ids=["more replicas", "an engine argument", "another policy", "a decision log"],
+    ids=[
+        "more replicas",
+        "an engine argument",
+        "another policy",
+        "a decision log",
+        "limits of scaling",
+        "an SLO",
+    ],
 )
 def test_a_changed_spec_replaces_only_the_replicas_that_read_what_changed(changed, replaced):
     before, after = (
@@ -172,7 +191,7 @@ def test_a_changed_spec_replaces_only_the_replicas_that_read_what_changed(change
 
 def test_the_gateway_holds_as_many_streams_as_the_spec_allows():
     spec = spec_of(DEMO, gateway={"max_ongoing_requests": 99, "replicas": 3})
-    assert (gateway(spec).max_ongoing_requests, gateway(spec).num_replicas) == (99, 3)
+    assert (gateway(spec).max_ongoing_requests, size(gateway(spec))) == (99, (3, 3))
 
 
 def test_serve_looks_often_for_dead_cores_and_waits_for_streams_to_move():
@@ -181,6 +200,28 @@ def test_serve_looks_often_for_dead_cores_and_waits_for_streams_to_move():
     assert engine._deployment_config.health_check_period_s == app.ENGINE_HEALTH_PERIOD_S
     for deployment in (engine, gateway(spec)):
         assert deployment._deployment_config.graceful_shutdown_timeout_s == 600 + app.STOP_S
+
+
+def test_the_number_of_gateways_may_change_and_replaces_nothing():
+    fixed, scaled = spec_of(DEMO), spec_of(DEMO, gateway={"scaling": {"min": 2, "max": 5}})
+    assert size(gateway(scaled)) == (2, 5)
+    assert gateway(fixed).init_args == gateway(scaled).init_args
+
+
+def test_serve_scales_by_our_policies_alone_at_once_on_fresh_reports():
+    spec = spec_of({**DEMO, "replicas": 3, "scaling": {"min": 0, "max": 4, "idle_s": 7}}, OTHER)
+    front, (engine, other) = gateway(spec), engines(spec)
+    assert other._deployment_config.autoscaling_config is None
+    for deployment in (front, engine):
+        config = deployment._deployment_config.autoscaling_config
+        assert config.upscale_delay_s == config.downscale_delay_s == 0
+        assert config.downscale_to_zero_delay_s == 0
+        assert config.get_upscaling_factor() == config.get_downscaling_factor() == 1
+        assert config.initial_replicas is None, "Serve would go back to it at every deploy"
+        assert config.metrics_interval_s <= 1
+    arguments = engine._deployment_config.autoscaling_config.policy.policy_kwargs
+    assert (arguments["model"], arguments["first"]) == ("demo", 3)
+    assert arguments["scaling"]["idle_s"] == 7
 
 
 @pytest.fixture

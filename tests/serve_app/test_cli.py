@@ -23,6 +23,13 @@ def test_the_totals_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "# total: 8 GPUs, 18 CPUs" in capsys.readouterr().out
 
 
+def test_what_follows_the_load_is_counted_at_its_most(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["check", "spec-autoscale.yaml"])
+    printed = capsys.readouterr().out
+    assert "# demo: 0 to 2 engines x 0 GPUs, 0.5 CPUs" in printed
+    assert "# total, at most: 0 GPUs, 1.5 CPUs" in printed
+
+
 @pytest.mark.parametrize(
     ("text", "messages"),
     [

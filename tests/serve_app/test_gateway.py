@@ -189,6 +189,13 @@ def test_ready_turns_when_every_model_has_an_engine():
     assert response.json() == {"ready": True, "engines": {"one": 1, "two": 2}, "failures": {}}
 
 
+def test_a_model_that_sleeps_until_somebody_asks_is_ready():
+    app = shell(StubModel("one", engines=0, asleep=True), StubModel("two"))
+    response = ask(app, "GET", "/ready")
+    assert response.status_code == 200
+    assert response.json()["engines"] == {"one": 0, "two": 1}
+
+
 def test_ready_says_which_model_cannot_be_served():
     app = shell(StubModel("one"), StubModel("two", engines=0, failure="no tokenizer"))
     assert ask(app, "GET", "/ready").json()["failures"] == {"two": "no tokenizer"}

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import time
 
+import msgspec
 import pytest
 from prometheus_client import generate_latest
 
 from serve_app import wire
 from serve_app.engine_history import Wait
 from serve_app.errors import RETRY_AFTER_S, UnknownModelError
+from serve_app.scaling_record import Change, Scaled
 from tests.serve_app.asgi_call import AsgiCall
 from tests.serve_app.fake_core import EMBEDDING, HostThread
 from tests.serve_app.model_fleet import CHAT, built_fleet
@@ -250,7 +252,10 @@ async def test_fleet_shows_what_runs_where(fleet, monkeypatch):
     shown = await fleet_of_demo()
     while shown["engines"][0]["running"] != 1:  # until the engine's next load report
         shown = await fleet_of_demo()
-    assert set(shown) == {"name", "deployment", "backing_off", "engines", "flights", "losses"}
+    assert set(shown) == {
+        "name", "deployment", "backing_off", "scaling", "held", "engines", "flights", "losses"
+    }  # fmt: skip
+    assert (shown["scaling"], shown["held"]) == (None, 0)
     assert (shown["name"], shown["flights"]["active"]) == ("demo", 1)
     (engine,) = shown["engines"]
     assert set(engine) == {
@@ -269,5 +274,61 @@ async def test_fleet_shows_what_runs_where(fleet, monkeypatch):
     assert wait.keys() == {"engine", "waits_s", "young_deaths"}
     assert (wait["engine"], wait["young_deaths"]) == ("next", 5)
     assert 900 < wait["waits_s"] <= 1000
+    change = Change(at_s=5.0, before=0, after=1, reason="held", sentence="why")
+    one = Scaled(target=1, ready=1, reason="steady", sentence="as is", at_s=6.0, changes=(change,))
+    monkeypatch.setattr(fleet.models["demo"], "scaled", one)
+    scaling = (await fleet_of_demo())["scaling"]
+    assert (scaling["target"], scaling["reason"], scaling["sentence"]) == (1, "steady", "as is")
+    assert scaling["changes"] == [msgspec.to_builtins(change)]
     let_go(host)
     await call.finish()
+
+
+def held(fleet) -> int:
+    return fleet.models["demo"].stats("g").signals.held_requests
+
+
+async def test_requests_that_wait_for_an_engine_are_held_and_counted(fleet):
+    before = fleet.models["demo"].stats("g").signals
+    calls = [fleet.chat(), fleet.chat(stream=False)]
+    await eventually(lambda: held(fleet) == 2)
+    await fleet.start("demo")
+    for call in calls:
+        assert (await call.finish()).status == 200
+    after = fleet.models["demo"].stats("g")
+    assert after.built
+    assert after.signals.held_requests == 0
+    assert after.signals.requests - before.requests == 2
+    assert after.signals.answered_requests - before.answered_requests == 2
+    assert after.signals.output_tokens - before.output_tokens == 40
+    assert after.signals.ttft_total - before.ttft_total == 2
+
+
+async def test_what_needs_no_engine_is_answered_without_one_and_not_held(fleet):
+    answer = await send(fleet.shell, "GET", "/version")
+    assert answer.status_code == 200
+    assert held(fleet) == 0
+
+
+@pytest.mark.parametrize(
+    ("start_s", "advice_s"),
+    [(None, RETRY_AFTER_S), (40.4, 40), (2.0, RETRY_AFTER_S), (0.5, RETRY_AFTER_S)],
+    ids=["not known", "what is left of it", "hardly anything left", "it should be up: another"],
+)
+async def test_who_waited_in_vain_is_told_when_a_start_will_be_over(
+    fleet, monkeypatch, start_s, advice_s
+):
+    monkeypatch.setattr(fleet.models["demo"], "start_s", start_s)
+    call = await fleet.chat(stream=False).finish()
+    assert (call.status, call.headers["retry-after"]) == (503, str(advice_s))
+    assert held(fleet) == 0
+
+
+async def test_the_loss_of_the_last_engine_is_told_once(fleet):
+    first, second = await fleet.start("demo", 2)
+    fleet.emptied.clear()
+    await fleet.remove("demo", first)
+    await eventually(lambda: fleet.models["demo"].ready)
+    assert fleet.emptied == []
+    await fleet.remove("demo", second)
+    await eventually(lambda: fleet.emptied == ["demo"])

@@ -250,7 +250,7 @@ def test_a_request_over_the_limit_is_refused_and_told_to_come_again():
     assert len(recorder.added) == 2
     assert core.failures["external-r3"].reason is FailReason.OVERLOADED
     assert core.failures["external-r3"].retryable
-    core.abort(["r1"])
+    core.abort(["r1"], 1.0)
     core.request(request("r4"), 1.0)
     assert len(recorder.added) == 3
 
@@ -412,8 +412,8 @@ def test_a_replay_where_no_engine_can_is_refused_at_once():
 def test_abort_reaches_the_engine_once_and_ends_the_flight():
     core, recorder = make_core("a")
     engine = started(core, recorder, 10)
-    core.abort(["r", "unknown"])
-    core.abort(["r"])
+    core.abort(["r", "unknown"], 1.0)
+    core.abort(["r"], 1.0)
     assert recorder.aborted == [(engine, recorder.last_added.request_id)]
     assert core.flights == {}
     assert outstanding_tokens(core, engine) == 0
@@ -490,7 +490,7 @@ class AnyInterleaving(RuleBasedStateMachine):
             request_id = f"r{data.draw(st.integers(1, self.requests))}"
             if request_id in self.core.flights:
                 self.aborted.add(request_id)
-            self.core.abort([request_id])
+            self.core.abort([request_id], self.now_s)
 
     @rule()
     def join(self) -> None:
@@ -571,11 +571,21 @@ class AnyInterleaving(RuleBasedStateMachine):
             assert flight.state is state
 
     @invariant()
+    def the_scaler_s_counts_add_up(self) -> None:
+        counts = self.core.counts
+        assert counts.requests == self.requests
+        ended = self.core.counters.finished + self.core.counters.failed + len(self.aborted)
+        assert counts.ttft_good <= counts.ttft_total <= self.requests
+        assert counts.tpot_good <= counts.tpot_total <= counts.answered_requests <= ended
+        assert self.core.counters.finished <= counts.answered_requests
+        assert counts.output_tokens <= self.LENGTH * counts.answered_requests
+
+    @invariant()
     def nothing_waits_while_an_engine_is_open(self) -> None:
         assert not self.core.held or self.core.open_engines == 0
 
     def teardown(self) -> None:
-        self.core.abort([f"r{index}" for index in range(1, self.requests + 1)])
+        self.core.abort([f"r{index}" for index in range(1, self.requests + 1)], self.now_s)
         assert self.core.flights == {}
         assert all(outstanding_tokens(self.core, engine) == 0 for engine in self.core.engines)
 
