@@ -22,27 +22,28 @@ Samples = dict[str, float]
 
 class Scraper:
     """`useful` until the first look finds that the server has no metrics. A look that fails later,
-    while the server is busy or gone, gives no samples."""
+    while the server is busy or gone, gives no samples. Any thread may look, as those of gevent's
+    pool do in turn: a look keeps no connection, since gevent's sockets belong to a thread."""
 
     def __init__(self, base_url: str) -> None:
         self.base_url = base_url.rstrip("/")
         self._has: dict[str, bool] = {}
-        self._session = requests.Session()
-        self._session.trust_env = False
 
     @property
     def useful(self) -> bool:
         return not self._has or any(self._has.values())
 
     def scrape(self) -> Samples:
-        metrics, fleet = self._get("/metrics"), self._get("/fleet")
+        with requests.Session() as session:
+            session.trust_env = False
+            metrics, fleet = self._get(session, "/metrics"), self._get(session, "/fleet")
         samples = {} if metrics is None else parsed(metrics.text)
         return samples | ({} if fleet is None else fleet_samples(_json(fleet)))
 
-    def _get(self, path: str) -> requests.Response | None:
+    def _get(self, session: requests.Session, path: str) -> requests.Response | None:
         if self._has.get(path, True):
             try:
-                response = self._session.get(self.base_url + path, timeout=TIMEOUT_S)
+                response = session.get(self.base_url + path, timeout=TIMEOUT_S)
             except requests.RequestException:
                 return None
             self._has.setdefault(path, response.status_code == 200)

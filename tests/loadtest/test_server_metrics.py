@@ -1,5 +1,8 @@
 """The server's own metrics, scraped."""
 
+import subprocess
+import sys
+
 import pytest
 
 from loadtest.server_metrics import Scraper, fleet_samples, parsed
@@ -67,3 +70,23 @@ def test_a_server_without_metrics_is_of_no_use_but_one_that_is_down_may_be() -> 
     down = Scraper("http://127.0.0.1:1")
     assert down.scrape() == {}
     assert down.useful
+
+
+IN_TURN = """
+from gevent import monkey; monkey.patch_all()
+import sys
+from gevent.threadpool import ThreadPool
+from loadtest.server_metrics import Scraper
+scraper, pools = Scraper(sys.argv[1]), [ThreadPool(1), ThreadPool(1)]
+for turn in range(6):
+    print(len(pools[turn % 2].apply(scraper.scrape)))
+"""
+
+
+def test_two_threads_of_gevent_may_look_in_turn() -> None:
+    """In a process of its own, which gevent patches as Locust does."""
+    with timed_server() as url:
+        done = subprocess.run(
+            [sys.executable, "-c", IN_TURN, url], capture_output=True, text=True, timeout=60
+        )
+    assert done.stdout.split() == ["1"] * 6, done.stderr
