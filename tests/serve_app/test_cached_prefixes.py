@@ -10,6 +10,7 @@ from vllm.v1.engine import EngineCoreRequest
 
 from cluster.routing.predicted_cost import PredictedCost
 from serve_app.prompt_blocks import prompt_blocks
+from serve_app.scaling_stats import engine_signals
 from serve_app.wire import Kind, KvAsk, RequestCodec, pack
 from serve_app.wire_cache import KvAll, KvBatch, cache_news
 from tests.serve_app.builders import KEYS, request
@@ -275,3 +276,18 @@ def slow_prefill(host: HostThread) -> None:
         return msgspec.structs.replace(load(**said), step_cost=(0.01, 0.01, 1e-4))
 
     host.call(lambda: setattr(host.host._meter, "load", learnt))
+
+
+def test_the_scaler_is_told_how_many_blocks_an_engine_holds_and_what_it_has_to_do(fleet):
+    fleet.start("a", **CACHING)
+    host = fleet.hosts["a"]
+    fleet.attach()
+    run(fleet)
+    knows(fleet, "a", BLOCKS * BLOCK_TOKENS)
+    idle = engine_signals("a", host.await_there(host.host.scaling_stats()))
+    assert (idle.cached_blocks, idle.running_requests) == (BLOCKS, 0)
+    host.call(lambda: host.core.allow(0))
+    fleet.front.add(asked("waits", tuple(range(500, 541))))
+    until(lambda: host.core.running)
+    busy = engine_signals("a", host.await_there(host.host.scaling_stats()))
+    assert busy.queued_prefill_tokens == len(PROMPT)

@@ -274,7 +274,7 @@ def test_an_app_that_fails_cuts_its_stream(caplog):
 
 def test_an_app_that_fails_before_its_answer_fails_its_request():
     class Failing(StubModel):
-        async def ready_app(self, *, for_engine: bool = True):
+        async def ready_app(self, *, for_engine=True):
             async def app(scope, receive, send):
                 raise ValueError("from the app")
 
