@@ -12,7 +12,14 @@ from ray.serve.config import RequestRouterConfig
 from ray.serve.schema import LoggingConfig
 
 from cluster.spec import ClusterSpec, ModelSpec, SpecError, load, parse, resolve_devices
-from serve_app import engine_args, examples, membership, scaling_config, settings
+from serve_app import (
+    engine_args,
+    examples,
+    membership,
+    not_enforced,
+    scaling_config,
+    settings,
+)
 from serve_app.code_version import versioned
 from serve_app.deployments import engines_deployment
 from serve_app.engine import Engine
@@ -67,6 +74,7 @@ def _load(args: dict[str, Any]) -> ClusterSpec:
         raw["ports"]["http"] = yaml.safe_load(str(args["port"]))
         spec = parse(raw)
     spec = resolve_devices(spec, gpu_build=settings.gpu_build())
+    not_enforced.check(spec)
     engine_args.check(spec)
     return spec
 

@@ -20,7 +20,7 @@ from cluster.spec import (
 )
 from loadtest import load_command
 from loadtest.chaos import options
-from serve_app import examples, settings
+from serve_app import examples, not_enforced, settings
 from serve_app.simulate import options as simulate_options
 
 LOADTEST = "loadtest"
@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _check(args: argparse.Namespace) -> int:
     spec = resolve_devices(load(examples.find(args.spec)), gpu_build=settings.gpu_build())
+    not_enforced.check(spec)
     settings.quiet_vllm()
     from serve_app import engine_args  # imports vLLM, which takes seconds and logs
 
