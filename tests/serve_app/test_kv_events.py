@@ -138,6 +138,7 @@ def test_where_a_number_is_missing_nothing_is_said_to_be_there(caplog):
 def test_what_cannot_be_read_is_as_good_as_missing(unreadable, caplog):
     async def test(publisher, events):
         events._apply(events._next, msgspec.msgpack.encode(unreadable))
+        assert events.changes().cleared
         assert events.snapshot().blocks == ()
         assert "cannot be read" in caplog.text
         number = next(publisher._seq_gen)
