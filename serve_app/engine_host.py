@@ -59,6 +59,9 @@ CACHE_EVERY_S = 0.05
 """How often switches hear of blocks that decoding fills, at most; of a prompt's they hear with its
 first token, until when they take them to be there."""
 
+CACHE_LATE_S = 0.005
+"""By then what a step stored has been told: vLLM's core does that on a thread beside the steps."""
+
 REMEMBERED_DROPS = 1024
 """Dropped switches whose later messages are ignored: they are still connected, and may still send.
 """
@@ -104,7 +107,7 @@ class EngineHost:
         self._idle.set()
         self._stalls = StallWatch(clock)
         self._meter = LoadMeter()
-        self._last_began = False  # the step before had a request's first token
+        self._tells_soon = False
         self._cache_told_at_s = 0.0
         self._kv_events = kv_events
         self._tasks: set[asyncio.Task[None]] = set()
@@ -289,9 +292,11 @@ class EngineHost:
         self._meter.count_step()
         begins = any(map(self._meter.begins, outputs.outputs))
         due = outputs.timestamp >= self._cache_told_at_s + CACHE_EVERY_S
-        if begins or self._last_began or due:  # an event may come a moment behind its step
+        if begins or due:
             await self._tell_cache_changes()
-        self._last_began = begins
+        if begins and not self._tells_soon:
+            self._tells_soon = True
+            self._spawn(self._tell_late_cache_changes())
         for switch, own in self._by_switch(outputs).items():
             await self._send(switch, self._outputs.encode(own))
 
@@ -320,6 +325,11 @@ class EngineHost:
             for switch, received in tuple(self._switches.items()):
                 load = self._meter.load(received=received, bad_messages=self._bad_messages)
                 await self._send(switch, pack(Kind.LOAD, load))
+
+    async def _tell_late_cache_changes(self) -> None:
+        await asyncio.sleep(CACHE_LATE_S)
+        self._tells_soon = False
+        await self._tell_cache_changes()
 
     async def _tell_cache_changes(self) -> None:
         self._cache_told_at_s = time.monotonic()

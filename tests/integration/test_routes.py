@@ -13,7 +13,9 @@ from tests.integration.playing import play_all
 
 GENERATING = ("demo", "demo-tp2")
 MODELS = (*GENERATING, "demo-embed")
-ROW_KEYS = {"name", "deployment", "backing_off", "engines", "flights", "losses"}
+ROW_KEYS = {
+    *("name", "deployment", "backing_off", "scaling", "held", "engines", "flights", "losses"),
+}
 ENGINE_KEYS = {"id", "state", "node", "pid", "endpoint", "running", "waiting", "kv_use_frac",
                "kv_total_tokens", "queued_prefill_tokens", "step_cost_s",
                "bad_messages_received", "bad_messages_sent"}  # fmt: skip
