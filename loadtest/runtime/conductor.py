@@ -23,7 +23,7 @@ from loadtest.runtime.live import Tally
 from loadtest.runtime.load import Load, LoadError
 from loadtest.runtime.run_state import RunState
 from loadtest.runtime.run_writer import RunWriter, folder_of
-from loadtest.runtime.staged_shape import hold
+from loadtest.runtime.staged_shape import begin, hold
 from loadtest.runtime.worker import LoadOf, in_thread
 from loadtest.server_metrics import Scraper
 
@@ -137,7 +137,7 @@ class Conductor:
         self._tell(state, messages.GO, lambda _: {"at_s": began_at_s})
         if self._faults is not None:
             self._faults.begin(began_at_s, self._writer.mark, self._say)
-        gevent.spawn_later(began_at_s - time.time(), self._hold_shape)
+        gevent.spawn_later(began_at_s - time.time(), begin, self._environment.shape_class)
         scrape = gevent.spawn(self._scrape, self._writer, Scraper(aim.base_url), began_at_s)
         try:
             self._watch(state, load, began_at_s)
