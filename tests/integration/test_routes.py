@@ -10,6 +10,7 @@ from loadtest.chaos.kinds import KINDS
 from loadtest.chaos.processes import processes_of
 from tests.integration.fleet import Fleet
 from tests.integration.playing import play_all
+from tests.waiting import until
 
 GENERATING = ("demo", "demo-tp2")
 MODELS = (*GENERATING, "demo-embed")
@@ -33,8 +34,15 @@ def test_ready_counts_the_engines_of_every_model(two_engines: Fleet) -> None:
     assert response.json()["engines"] == {"demo": 2, "demo-tp2": 1, "demo-embed": 1}
 
 
+def idle(fleet: Fleet) -> dict | None:
+    """What the fleet says once its last reports are of after the last request."""
+    body = fleet.http.get("/fleet").json()
+    engines = [engine for row in body["models"] for engine in row["engines"]]
+    return None if any(engine["queued_prefill_tokens"] for engine in engines) else body
+
+
 def test_fleet_shows_every_engine_and_the_flights(two_engines: Fleet) -> None:
-    body = two_engines.http.get("/fleet").json()
+    body = until(lambda: idle(two_engines), what="the engines report that nothing is left to do")
     assert body.keys() == {"models"}
     assert [row["name"] for row in body["models"]] == list(MODELS)
     for row in body["models"]:
