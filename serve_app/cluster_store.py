@@ -35,6 +35,12 @@ def keys(prefix: str) -> list[str]:
     return [key.decode() for key in found]
 
 
+def values(prefix: str) -> dict[str, bytes]:
+    """What is kept under the keys that start with `prefix`, by key; one call for each."""
+    found = {key: get(key) for key in keys(prefix)}
+    return {key: value for key, value in found.items() if value is not None}  # not deleted since
+
+
 def delete(key: str) -> None:
     """Forget the key, if it is there."""
     _check_connected()

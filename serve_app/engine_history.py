@@ -203,10 +203,7 @@ def _young_deaths(place: Place) -> int:
 def _read(prefix: str, kind: type[T]) -> dict[str, T]:
     """The records under `prefix`; those that other code wrote in another form are deleted."""
     found: dict[str, T] = {}
-    for key in cluster_store.keys(prefix):
-        value = cluster_store.get(key)
-        if value is None:  # deleted since
-            continue
+    for key, value in cluster_store.values(prefix).items():
         try:
             found[key] = msgspec.json.decode(value, type=kind)
         except msgspec.DecodeError:

@@ -290,14 +290,16 @@ class EngineHost:
         if not outputs.outputs:
             return
         self._meter.count_step()
-        begins = any(map(self._meter.begins, outputs.outputs))
+        begun_requests = self._meter.begun_requests
+        shares = self._by_switch(outputs)
+        begins = self._meter.begun_requests > begun_requests
         due = outputs.timestamp >= self._cache_told_at_s + CACHE_EVERY_S
         if begins or due:
             await self._tell_cache_changes()
         if begins and not self._tells_soon:
             self._tells_soon = True
             self._spawn(self._tell_late_cache_changes())
-        for switch, own in self._by_switch(outputs).items():
+        for switch, own in shares.items():
             await self._send(switch, self._outputs.encode(own))
 
     def _by_switch(self, outputs: EngineCoreOutputs) -> dict[bytes, EngineCoreOutputs]:

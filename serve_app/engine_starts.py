@@ -53,12 +53,11 @@ def start_s(app: str, deployment: str) -> float | None:
 def read_all(app: str) -> dict[str, float]:
     """{deployment: seconds}; empty where the store does not answer. Blocks."""
     try:
-        keys = cluster_store.keys(_prefix(app))
-        found = {key.removeprefix(_prefix(app)): cluster_store.get(key) for key in keys}
+        found = cluster_store.values(_prefix(app))
     except Exception as error:  # whatever it is, the store will be back
         logger.info("the store does not say how long engines take to start: %s", error)
         return {}
-    starts = {name: _decoded(value) for name, value in found.items() if value is not None}
+    starts = {key.removeprefix(_prefix(app)): _decoded(value) for key, value in found.items()}
     return {name: seconds for name, seconds in starts.items() if seconds is not None}
 
 

@@ -18,12 +18,14 @@ from serve_app.wire import Load
 
 
 class LoadMeter:
-    """Tell it of every request that is `added` or `gone`, and of every step.
+    """Tell it of every request that is `added` or `gone`, and of every step. `begun_requests`: how
+    many have got the first token of their prompt.
 
     Times are of the machine's monotonic clock, which the core in its own process reads too.
     """
 
     def __init__(self) -> None:
+        self.begun_requests = 0
         self._waiting: dict[str, int] = {}  # prompt tokens to compute, of requests without a token
         self._to_compute = 0  # their sum
         self._computed = 0  # of it
@@ -43,13 +45,10 @@ class LoadMeter:
         self._waiting[request_id] = self._waiting.get(request_id, 0) + prefill_tokens
         self._to_compute += prefill_tokens
 
-    def begins(self, output: EngineCoreOutput) -> bool:
-        """Whether this is the first that comes of a request's prompt."""
-        return output.request_id in self._waiting and bool(output.new_token_ids)
-
     def output(self, output: EngineCoreOutput) -> None:
         """A request's part of a step."""
-        if self.begins(output):
+        if output.request_id in self._waiting and output.new_token_ids:
+            self.begun_requests += 1
             self._leave_queue(output.request_id)
             self._decoding.add(output.request_id)
         if output.finish_reason is not None:

@@ -64,9 +64,8 @@ def read_all(app: str, wall_s: float) -> dict[str, Scaled]:
     does not answer. Blocks."""
     found: dict[str, Scaled] = {}
     try:
-        for each in cluster_store.keys(_prefix(app)):
-            value = cluster_store.get(each)
-            scaled = None if value is None else _decoded(value)
+        for each, value in cluster_store.values(_prefix(app)).items():
+            scaled = _decoded(value)
             if scaled is not None and wall_s - scaled.at_s < OLD_S:
                 found[each.removeprefix(_prefix(app))] = scaled
     except Exception as error:  # whatever it is, the store will be back

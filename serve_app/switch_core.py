@@ -35,12 +35,12 @@ from cluster.routing.explain import Explanation
 from cluster.routing.fleet_view import FleetView
 from cluster.routing.kv_stream import Accepted, KvChanges, KvSnapshot, KvSubscriber
 from cluster.scaling.limits import Slo
+from cluster.scaling.request_counts import RequestCounts
 from cluster.types import ReplicaId, Rng
 from serve_app import resume
 from serve_app.engine_choice import EngineChoice, OnDecision
 from serve_app.failures import Failure, error_output
 from serve_app.flights import Flight, ReplayDivergedError
-from serve_app.request_counts import RequestCounts
 from serve_app.switch_engines import Engine, Loss, load_report
 from serve_app.utility_calls import UtilityCalls
 from serve_app.wire import Load, Ready, Result, Utility, WireError

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from cluster.scaling.signals import GatewaySignals
-
-COUNTERS = (
-    *("requests", "prompt_tokens", "uncached_prompt_tokens", "answered_requests", "output_tokens"),
-    *("ttft_total", "ttft_good", "ttft_sum_s", "tpot_total", "tpot_good"),
-)
 
 REMEMBERED = 256
 """Gateways, those here included: more than come and go while one is not heard of."""
@@ -33,6 +28,9 @@ class Counted:
 
     def __add__(self, other: Counted) -> Counted:
         return Counted(**{name: getattr(self, name) + getattr(other, name) for name in COUNTERS})
+
+
+COUNTERS = tuple(field.name for field in fields(Counted))
 
 
 class Counting:

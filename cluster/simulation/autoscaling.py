@@ -41,10 +41,12 @@ class Autoscaling:
         wanted = sum(engine.state is not EngineState.DRAINING for engine in engines)
         signals = Signals(
             engines=engines,
-            gateways=[gateway.counts.signals(f"gateway-{turn}") for turn, gateway in
-                      enumerate(self._gateways)],
+            gateways=[
+                gateway.counts.signals(f"gateway-{turn}", gateway.held_requests)
+                for turn, gateway in enumerate(self._gateways)
+            ],
             target=wanted,
-        )  # fmt: skip
+        )
         decision = self._scaler.decide(signals, now_s)
         if decision.target != wanted or not self.decided:
             self.decided.append(Decided(at_s=now_s, engines=wanted, decision=decision))

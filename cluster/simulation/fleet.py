@@ -122,19 +122,21 @@ class _Fleet:
             engine=None,
             gateway=turn,
         )
-        counts = self._gateways[turn].counts
+        gateway = self._gateways[turn]
+        cached_tokens = 0
         if self._replicas.routable:
-            counts.arrived(request.prompt_tokens, self._send(place))
+            cached_tokens = self._send(place)
         else:
-            counts.arrived(request.prompt_tokens, 0)
-            counts.held_requests += 1
+            gateway.held_requests += 1
             self._held.append(place)
+        gateway.counts.arrived(request.prompt_tokens)
+        gateway.counts.sent(request.prompt_tokens - cached_tokens)
 
     def _release(self) -> None:
         """There is an engine: what is held goes there."""
         while self._held:
             place = self._held.popleft()
-            self._gateways[self._records[place].gateway].counts.held_requests -= 1
+            self._gateways[self._records[place].gateway].held_requests -= 1
             self._send(place)
 
     def _send(self, place: int) -> int:
@@ -186,13 +188,15 @@ class _Fleet:
             record = self._records[job.id]
             record.first_token_s = self._queue.now_s
             record.cached_tokens = job.cached_tokens or 0
-            self._gateways[record.gateway].counts.began(record)
+            self._gateways[record.gateway].counts.began(record.first_token_s - record.arrival_s)
             began[record.gateway].append(str(job.id))
         for job in outcome.done:
             record = self._records[job.id]
             record.end_s = self._queue.now_s
             record.preemptions = job.preemptions
-            self._gateways[record.gateway].counts.ended(record)
+            assert record.first_token_s is not None
+            decode_s = record.end_s - record.first_token_s
+            self._gateways[record.gateway].counts.ended(record.output_tokens, decode_s)
             ended[record.gateway].append(str(job.id))
         for turn in sorted(began.keys() | ended.keys()):
             self._tell(self._gateways[turn].answered, began[turn], ended[turn])

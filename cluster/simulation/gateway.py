@@ -8,7 +8,7 @@ from typing import NamedTuple
 from cluster.routing import Router
 from cluster.routing.fleet_view import FleetView
 from cluster.scaling.limits import Slo
-from cluster.simulation.gateway_counts import GatewayCounts
+from cluster.scaling.request_counts import RequestCounts
 from cluster.types import BlockHash, LoadReport, ReplicaId, Rng, RouteRequest
 
 
@@ -21,7 +21,8 @@ class Routed(NamedTuple):
 
 class Gateway:
     def __init__(self, router: Router, rng: Rng, slo: Slo) -> None:
-        self.counts = GatewayCounts(slo)
+        self.counts = RequestCounts(slo)
+        self.held_requests = 0  # for want of an engine
         self._router = router
         self._rng = rng
         self._view = FleetView()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection
 from pathlib import Path
 
 from cluster.routing.policies import POLICIES
 from cluster.simulation.roofline import GPUS, MODELS
 from loadtest.traces import MOONCAKE_TICK_S
 from serve_app.simulate import scaling
+from serve_app.simulate.names import names
 
 DEFAULT_BLOCK_TOKENS = 64
 
@@ -162,18 +162,11 @@ def _add_fleet(group: argparse._ArgumentGroup) -> None:
 
 
 def _policies(text: str) -> list[str]:
-    return _names(text, POLICIES)
+    return names(text, POLICIES)
 
 
 def _gpus(text: str) -> list[str]:
-    return _names(text, GPUS)
-
-
-def _names(text: str, known: Collection[str]) -> list[str]:
-    names = text.split(",")
-    if unknown := [name for name in names if name not in known]:
-        raise argparse.ArgumentTypeError(f"no {unknown[0]!r}; there are {', '.join(known)}")
-    return names
+    return names(text, GPUS)
 
 
 def _count(text: str) -> int:

@@ -14,6 +14,7 @@ from cluster.simulation.fleet_plan import Elasticity
 from cluster.simulation.records import Run
 from cluster.simulation.results import Result, result
 from loadtest.number_text import NONE, number, percent
+from serve_app.simulate.names import names
 
 FIXED, PEAK = "fixed", "peak"
 NAMES = ("slo", "ongoing_requests", "ttft_threshold", FIXED, PEAK)
@@ -137,7 +138,4 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
 
 
 def _names(text: str) -> list[str]:
-    names = text.split(",")
-    if unknown := [name for name in names if name not in NAMES]:
-        raise argparse.ArgumentTypeError(f"no {unknown[0]!r}; there are {', '.join(NAMES)}")
-    return names
+    return names(text, NAMES)

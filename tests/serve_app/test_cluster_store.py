@@ -32,6 +32,7 @@ def test_it_keeps_lists_and_forgets_in_a_namespace_of_its_own(gcs):
     cluster_store.put("a/1", b"new")
     cluster_store.put("a/2", b"new", overwrite=False)
     assert (cluster_store.get("a/1"), cluster_store.get("a/2")) == (b"new", b"two")
+    assert cluster_store.values("a/") == {"a/1": b"new", "a/2": b"two"}
     cluster_store.delete("a/1")
     cluster_store.delete("a/1")
     assert cluster_store.get("a/1") is None

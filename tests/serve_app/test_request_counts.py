@@ -8,8 +8,8 @@ from vllm.v1.engine import FinishReason
 
 from cluster.failover import FailoverLimits, LossCause
 from cluster.scaling.limits import Slo
+from cluster.scaling.request_counts import RequestCounts
 from cluster.types import ReplicaId
-from serve_app.request_counts import RequestCounts
 from tests.serve_app.builders import make_core, output, pooling_request, ready, request, step
 
 A, B = ReplicaId("a"), ReplicaId("b")

@@ -1,13 +1,15 @@
 """What a gateway has counted of one model's requests, for the scaler (`GatewaySignals`).
 
-The switch counts, on its own thread; whoever reports reads from another. The numbers only grow, so
-what is read while one is added to is of a moment ago, and the rest comes with the next report.
+A live gateway's switch counts, on its own thread, and so does a simulated gateway. Who reports may
+read from another thread: the numbers only grow, so what is read while one is added to is of a
+moment ago, and the rest comes with the next report.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cluster.scaling.counting import COUNTERS
 from cluster.scaling.limits import Slo
 from cluster.scaling.signals import GatewaySignals
 
@@ -57,17 +59,5 @@ class RequestCounts:
 
     def signals(self, gateway: str, held_requests: int) -> GatewaySignals:
         """As the scaler takes them; so many requests wait for an engine now."""
-        return GatewaySignals(
-            id=gateway,
-            requests=self.requests,
-            prompt_tokens=self.prompt_tokens,
-            uncached_prompt_tokens=self.uncached_prompt_tokens,
-            answered_requests=self.answered_requests,
-            output_tokens=self.output_tokens,
-            ttft_total=self.ttft_total,
-            ttft_good=self.ttft_good,
-            ttft_sum_s=self.ttft_sum_s,
-            tpot_total=self.tpot_total,
-            tpot_good=self.tpot_good,
-            held_requests=held_requests,
-        )
+        counted = {name: getattr(self, name) for name in COUNTERS}
+        return GatewaySignals(id=gateway, held_requests=held_requests, **counted)
