@@ -7,11 +7,13 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import httpx2
 from openai import AsyncOpenAI
 
+from cluster.routing.decision_log import DecisionRecord, loads
 from cluster.spec import ClusterSpec, load
 from serve_app.ingress import free_ports
 from tests.waiting import until
@@ -31,6 +33,7 @@ ENGINE = """
       kv_cache_memory_bytes: 134217728
       structured_outputs_config: {backend: xgrammar, disable_any_whitespace: true}
 """
+DECISIONS = "decisions.jsonl"
 SPEC = f"""
 models:
   - name: demo
@@ -38,6 +41,7 @@ models:
     replicas: 2
     engine: {ENGINE}
     resources: {{cpus: 0.2}}
+    routing: {{decision_log: $folder/{DECISIONS}, decision_log_frac: 1.0}}
   - name: demo-tp2
     source: demo
     engine: {ENGINE}
@@ -81,9 +85,9 @@ class Fleet:
 
     @classmethod
     def start(cls, folder: Path, spec: str = SPEC) -> "Fleet":
-        """Start a cluster; its files go to `folder`."""
+        """Start a cluster; its files go to `folder`, which `spec` may call $folder."""
         path, log, port = folder / "spec.yaml", folder / "launch.log", free_port()
-        path.write_text(spec)
+        path.write_text(Template(spec).substitute(folder=folder))
         http = httpx2.Client(
             base_url=f"http://127.0.0.1:{port}", timeout=ANSWER_WITHIN_S, trust_env=False
         )
@@ -147,6 +151,11 @@ class Fleet:
     def flights(self, model: str = "demo") -> dict[str, int]:
         """A model's request counts."""
         return self.row(model)["flights"]
+
+    def last_decision(self) -> DecisionRecord:
+        """Where the last request went, and what its gateway saw then; of a model of `SPEC` that
+        logs every decision."""
+        return loads(self.log.with_name(DECISIONS).read_text().splitlines()[-1])
 
     def wait_for_engines(self, count: int = 2, model: str = "demo") -> None:
         """Until so many engines are ready: what a kill has left, or all when it is replaced."""
