@@ -28,8 +28,8 @@ install: $(STAMP)  ## Set up .venv (CUDA build of vLLM where there is an NVIDIA 
 serve: $(STAMP)  ## Start a cluster: SPEC=file-or-example.yaml PORT=8000; Ctrl-C stops it
 	@exec $(BIN)/python -m serve_app.launch --spec $(SPEC) $(if $(PORT),--port $(PORT))
 
-test: $(STAMP)  ## Run all tests: ARGS="-k word" narrows them
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP)  ## Run all tests, two at a time: ARGS="-k word" narrows them, ARGS="-n 0" does not share them out
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 check: $(STAMP)  ## Lint, check formatting, type-check
 	@$(BIN)/ruff check $(CODE)

@@ -94,7 +94,11 @@ def _connections() -> int:
 
 
 def free_ports(*preferred: int) -> list[int]:
-    """One free TCP port for each of `preferred`: itself where it is free, else any."""
+    """One free TCP port for each of `preferred`: itself where it is free, else any.
+
+    Whoever asks for it while this process lives gets another, though nobody listens there yet:
+    clusters that start at the same moment do not meet.
+    """
     with ExitStack() as held:
         return [_hold_port(held, port) for port in preferred]
 
@@ -107,9 +111,26 @@ def is_free(host: str, port: int) -> bool:
 
 def _hold_port(held: ExitStack, preferred: int) -> int:
     """Bound until `held` closes, so that no port is given twice."""
-    port = _bind(held, "", preferred) or _bind(held, "", 0)
+    port = _bind(held, "", preferred) if preferred == 0 or _is_ours(preferred) else None
+    port = port or _bind(held, "", 0)
     assert port is not None
     return port
+
+
+_ours: dict[int, socket.socket] = {}  # a port, and what shows others that it is taken
+
+
+def _is_ours(port: int) -> bool:
+    """Take `port` for this process, if no other has. The name is the kernel's, and goes with us."""
+    if port not in _ours:
+        name = socket.socket(socket.AF_UNIX)
+        try:
+            name.bind(f"\0tokenfleet-port-{port}")
+        except OSError:
+            name.close()
+            return False
+        _ours[port] = name
+    return True
 
 
 def _bind(held: ExitStack, host: str, port: int) -> int | None:

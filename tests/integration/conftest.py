@@ -3,18 +3,11 @@ one of `demo-embed`, which pools.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from serve_app import process_tree
 from tests.integration.fleet import Fleet
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.integration)
 
 
 @pytest.fixture(scope="session")

@@ -117,6 +117,19 @@ def test_a_taken_port_is_replaced() -> None:
         assert free_ports(port) != [port]
 
 
+def test_a_port_that_another_process_was_given_is_replaced() -> None:
+    port = free_port()
+    ask = f"from serve_app import ingress; print(ingress.free_ports({port}), flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", ask], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == f"[{port}]\n".encode()
+        assert free_ports(port) != [port]
+        other.communicate(b"\n")
+    assert free_ports(port) == [port] == free_ports(port)
+
+
 def test_two_clusters_share_no_file(tmp_path: Path) -> None:
     ours, theirs = (haproxy_environment(tmp_path / name) for name in "ab")
     assert ours.pop(HAPROXY_BINARY_ENV) == theirs.pop(HAPROXY_BINARY_ENV)
