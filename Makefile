@@ -29,7 +29,7 @@ serve: $(STAMP)  ## Start a cluster: SPEC=file-or-example.yaml PORT=8000; Ctrl-C
 	@exec $(BIN)/python -m serve_app.launch --spec $(SPEC) $(if $(PORT),--port $(PORT))
 
 test: $(STAMP)  ## Run all tests, two at a time: ARGS="-k word" narrows them, ARGS="-n 0" does not share them out
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 $(ARGS)
 
 check: $(STAMP)  ## Lint, check formatting, type-check
 	@$(BIN)/ruff check $(CODE)

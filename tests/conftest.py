@@ -1,39 +1,53 @@
 """The order of the tests, which stay together, and how long an example of a property may take.
 
-`make test` runs two at a time (pytest-xdist). What needs the session's cluster is one group, which
-one process runs from the start; what starts clusters of its own is a group by module, for the
-other; the rest is shared out in the end. Without xdist the quick ones come first.
+`make test` runs two at a time (pytest-xdist). What needs the session's cluster (tests/integration)
+stays in one process, which begins with it; a module that starts clusters of its own
+(tests/integration/own_cluster) stays in one too; the rest is shared out at the end. In a single
+process the quick ones come first.
 """
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+
+try:
+    from xdist.scheduler import LoadScopeScheduling
+except ImportError:  # then there is one process
+    LoadScopeScheduling = object
 
 # As long as it needs: on a shared machine, or beside other processes, a slow example is chance.
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
 
 INTEGRATION = Path(__file__).parent / "integration"
-SESSION_CLUSTER = "fleet"
+OWN_CLUSTER = INTEGRATION / "own_cluster"
 
 
-def _group(item: pytest.Item) -> str | None:
+class ByCluster(LoadScopeScheduling):  # type: ignore[misc,valid-type]
+    """Shares the tests out by what `_split_scope` says, which is there to be overridden."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = INTEGRATION.parents[1] / nodeid.partition("::")[0]
+        if INTEGRATION not in module.parents:
+            return nodeid
+        return str(module if OWN_CLUSTER in module.parents else INTEGRATION)
+
+
+@pytest.hookimpl(optionalhook=True)  # it is xdist's
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByCluster:
+    return ByCluster(config, log)
+
+
+def _rank(item: pytest.Item) -> int:
     if INTEGRATION not in item.path.parents:
-        return None
-    return SESSION_CLUSTER if "fleet" in getattr(item, "fixturenames", ()) else item.path.stem
+        return 0
+    return 1 if OWN_CLUSTER in item.path.parents else 2
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    shared = config.pluginmanager.hasplugin("dsession") or hasattr(config, "workerinput")
-
-    def rank(item: pytest.Item) -> int:
-        group = _group(item)
-        if group is None:
-            return 0
-        item.add_marker(pytest.mark.integration)
-        item.add_marker(pytest.mark.xdist_group(group))
-        return 2 if group == SESSION_CLUSTER else 1
-
-    items.sort(key=rank, reverse=shared)
+    for item in items:
+        if _rank(item):
+            item.add_marker(pytest.mark.integration)
+    items.sort(key=_rank, reverse=hasattr(config, "workerinput"))
