@@ -1,9 +1,8 @@
 """The order of the tests, which stay together, and how long an example of a property may take.
 
-`make test` runs two at a time (pytest-xdist). What needs the session's cluster (tests/integration)
-stays in one process, which begins with it; a module that starts clusters of its own
-(tests/integration/own_cluster) stays in one too; the rest is shared out at the end. In a single
-process the quick ones come first.
+The quick ones come first, two at a time where pytest-xdist is told so (`make test`); then those
+with real clusters, one after the other in one process, so that they have the machine to themselves;
+last of them what needs the session's cluster.
 """
 
 from pathlib import Path
@@ -21,33 +20,32 @@ except ImportError:  # then there is one process
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
 
-INTEGRATION = Path(__file__).parent / "integration"
-OWN_CLUSTER = INTEGRATION / "own_cluster"
+ROOT = Path(__file__).parents[1]
+INTEGRATION = ROOT / "tests" / "integration"
 
 
-class ByCluster(LoadScopeScheduling):  # type: ignore[misc,valid-type]
-    """Shares the tests out by what `_split_scope` says, which is there to be overridden."""
+class ClustersTogether(LoadScopeScheduling):  # type: ignore[misc,valid-type]
+    """Gives all of tests/integration to one process; `_split_scope` is there to be overridden."""
 
     def _split_scope(self, nodeid: str) -> str:
-        module = INTEGRATION.parents[1] / nodeid.partition("::")[0]
-        if INTEGRATION not in module.parents:
-            return nodeid
-        return str(module if OWN_CLUSTER in module.parents else INTEGRATION)
+        module = ROOT / nodeid.partition("::")[0]
+        return "integration" if INTEGRATION in module.parents else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)  # it is xdist's
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByCluster:
-    return ByCluster(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ClustersTogether:
+    config.option.loadscopereorder = False  # the largest scope is to come last
+    return ClustersTogether(config, log)
 
 
 def _rank(item: pytest.Item) -> int:
     if INTEGRATION not in item.path.parents:
         return 0
-    return 1 if OWN_CLUSTER in item.path.parents else 2
+    return 2 if "fleet" in getattr(item, "fixturenames", ()) else 1
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _rank(item):
             item.add_marker(pytest.mark.integration)
-    items.sort(key=_rank, reverse=hasattr(config, "workerinput"))
+    items.sort(key=_rank)
