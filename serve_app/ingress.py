@@ -117,7 +117,7 @@ def _hold_port(held: ExitStack, preferred: int) -> int:
     return port
 
 
-_ours: dict[int, socket.socket] = {}  # a port, and what shows others that it is taken
+_ours: set[int] = set()
 
 
 def _is_ours(port: int) -> bool:
@@ -129,7 +129,8 @@ def _is_ours(port: int) -> bool:
         except OSError:
             name.close()
             return False
-        _ours[port] = name
+        name.detach()  # open until this process ends
+        _ours.add(port)
     return True
 
 

@@ -5,6 +5,7 @@ with real clusters, one after the other in one process, so that they have the ma
 last of them what needs the session's cluster.
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ except ImportError:  # then there is one process
 # As long as it needs: on a shared machine, or beside other processes, a slow example is chance.
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
+
+# As in a gateway: what vLLM imports for some routes sets the root logger's to ERROR.
+logging.getLogger("tokenfleet").setLevel(logging.INFO)
 
 ROOT = Path(__file__).parents[1]
 INTEGRATION = ROOT / "tests" / "integration"

@@ -33,7 +33,7 @@ ENGINE = """
       kv_cache_memory_bytes: 134217728
       structured_outputs_config: {backend: xgrammar, disable_any_whitespace: true}
 """
-DECISIONS = "decisions.jsonl"
+DECISIONS, SPEC_FILE = "decisions.jsonl", "spec.yaml"
 SPEC = f"""
 models:
   - name: demo
@@ -86,7 +86,7 @@ class Fleet:
     @classmethod
     def start(cls, folder: Path, spec: str = SPEC) -> "Fleet":
         """Start a cluster; its files go to `folder`, which `spec` may call $folder."""
-        path, log, port = folder / "spec.yaml", folder / "launch.log", free_port()
+        path, log, port = folder / SPEC_FILE, folder / "launch.log", free_port()
         path.write_text(Template(spec).substitute(folder=folder))
         http = httpx2.Client(
             base_url=f"http://127.0.0.1:{port}", timeout=ANSWER_WITHIN_S, trust_env=False
@@ -117,6 +117,10 @@ class Fleet:
         finally:
             self.process.kill()
         return self.log.read_text()
+
+    @property
+    def spec_path(self) -> Path:
+        return self.log.with_name(SPEC_FILE)
 
     @property
     def folder(self) -> Path:

@@ -11,16 +11,16 @@ import yaml
 from loadtest.chaos.answers import difference
 from loadtest.chaos.kinds import KINDS
 from loadtest.chaos.own import Deployer
-from tests.integration.fleet import SPEC, Fleet
+from tests.integration.fleet import Fleet
 from tests.integration.playing import Played, cores_of, frozen, play_all, start_all
 
 RUNNING = [kind for kind in KINDS if kind.name in ("chat", "seeded", "JSON schema", "not streamed")]
 GONE_WITHIN_S = 30.0  # drained, an engine has nothing to wait for
 
 
-def spec_with(replicas: int, folder: Path) -> Path:
-    """The fleet's spec with so many engines of `demo`."""
-    spec = yaml.safe_load(SPEC)
+def spec_with(replicas: int, fleet: Fleet, folder: Path) -> Path:
+    """The fleet's spec with so many engines of `demo`, in `folder`."""
+    spec = yaml.safe_load(fleet.spec_path.read_text())
     spec["models"][0]["replicas"] = replicas
     path = folder / f"{replicas}.yaml"
     path.write_text(yaml.safe_dump(spec))
@@ -40,10 +40,10 @@ async def _scale_down_and_up(fleet: Fleet, folder: Path) -> None:
     played = [Played(kind) for kind in RUNNING * 4]  # enough for both engines to get some
     deployer = await Deployer.start(fleet.folder)
     try:
-        await deployer.deploy(spec_with(2, folder))  # changes nothing; the next goes fast
+        await deployer.deploy(spec_with(2, fleet, folder))  # changes nothing; the next goes fast
         await _scale_amid(fleet, deployer, folder, played, hosts)
     finally:
-        await deployer.deploy(spec_with(2, folder))
+        await deployer.deploy(spec_with(2, fleet, folder))
         await deployer.stop()
     for mine, expected in zip(played, undisturbed, strict=True):
         assert difference(mine.answer, expected.answer) is None
@@ -68,7 +68,7 @@ async def _scale_amid(
         await start_all(fleet, client, group, played)
         asked_at_s = time.monotonic()
         async with frozen(*cores):
-            await deployer.deploy(spec_with(1, folder))
+            await deployer.deploy(spec_with(1, fleet, folder))
             await asyncio.to_thread(fleet.wait_for_engines, 1)
         (stays,) = _pids(fleet)
         (goes,) = [host for pid, host in hosts.items() if pid != stays]
