@@ -129,6 +129,7 @@ def _limits(spec: ClusterSpec) -> dict[str, Any]:
         LimitShares,
         name=LIMITS,
         num_replicas=1,
+        max_ongoing_requests=1000,  # a report takes microseconds
         ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": _REPLICA_ENV}},
     )
     return {"limits": versioned(limits).bind()}

@@ -23,6 +23,9 @@ ANSWER_WITHIN_S = 3.0
 """An answer that takes longer is given up, and the next report says all again: three of them fit in
 the time after which a silent gateway's shares go to others."""
 
+LEFT_WITHIN_S = 1.0
+"""A gateway that ends waits no longer: where the whole cluster ends, nobody is left to hear it."""
+
 
 class LimitShares:
     """The deployment. Its methods are coroutines, so that Serve calls them on one thread."""
@@ -52,7 +55,7 @@ async def keep_shares(desk: Sharing, limits: Any, every_s: float) -> None:
     reached = True
     while True:
         try:
-            answer = await _answer(limits.report.remote(desk.share_report()))
+            answer = await _answer(limits.report.remote(desk.share_report()), ANSWER_WITHIN_S)
         except Exception as error:  # whatever it is, the shares stay and the next report follows
             if reached:
                 logger.warning("the limits are not shared, and stay as they are: %r", error)
@@ -68,12 +71,12 @@ async def keep_shares(desk: Sharing, limits: Any, every_s: float) -> None:
 async def say_left(limits: Any, gateway: str) -> None:
     """Tell that this gateway is gone; what does not arrive is found out by its silence."""
     with contextlib.suppress(Exception):
-        await _answer(limits.left.remote(gateway))
+        await _answer(limits.left.remote(gateway), LEFT_WITHIN_S)
 
 
-async def _answer(response: Any) -> Any:
+async def _answer(response: Any, within_s: float) -> Any:
     try:
-        return await asyncio.wait_for(response, ANSWER_WITHIN_S)
+        return await asyncio.wait_for(response, within_s)
     except TimeoutError:
         response.cancel()
         raise

@@ -53,8 +53,12 @@ STORED_RESPONSE = re.compile(r"/v1/responses/[^/]+(/cancel)?")
 
 def need_of(scope: Scope) -> Need:
     """The key that an HTTP request or a websocket needs where tenants are configured."""
-    if _resumes(scope):  # whatever its path: it is answered with a stream's events
-        return Need.KEY
+    need = _need_of_route(scope)
+    # Whatever its path, it may be answered with a stream's events: never for nothing.
+    return Need.KEY if need is Need.NOTHING and _resumes(scope) else need
+
+
+def _need_of_route(scope: Scope) -> Need:
     path, method = scope["path"], scope.get("method")
     if path in INFERENCE_PATHS and method != "OPTIONS":
         return Need.KEY

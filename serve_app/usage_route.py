@@ -55,14 +55,18 @@ def _kept(app: str) -> list[Counted]:
 
 
 class UsageRoute:
-    """Answers by `usage_of_all`."""
+    """Answers by `usage_of_all`, which is asked once at a time however many clients ask: it costs a
+    call to every gateway."""
 
     def __init__(self, of_all: UsageOfAll) -> None:
         self._of_all = of_all
+        self._asking: asyncio.Future[tuple[Sums, int]] | None = None
 
     async def answer(self, scope: Scope) -> Response:
         """`data` has a row for each tenant and model with requests."""
-        sums, missing = await self._of_all()
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.ensure_future(self._of_all())
+        sums, missing = await asyncio.shield(self._asking)
         is_asked = _is_asked(scope)
         data: list[dict[str, Any]] = [
             {"tenant": tenant, "model": model, **asdict(usage)}

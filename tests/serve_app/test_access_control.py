@@ -17,7 +17,7 @@ from serve_app.usage_book import Usage
 from tests.serve_app.streaming_app import RESUMABLE, StreamingModel
 from tests.serve_app.stub_models import StubModel, ask, no_peer, send, shell
 from tests.serve_app.tenants import OPS, SEARCH, TENANTS, bearer, key_of
-from tests.waiting import DEADLINE_S
+from tests.waiting import DEADLINE_S, eventually
 
 CHAT = "/v1/chat/completions"
 
@@ -116,6 +116,12 @@ def test_probes_need_no_key(path):
 def test_a_probe_s_path_does_not_lead_to_a_stream():
     headers = {"Last-Event-ID": "here.Zm9vYmFyYmF6cXV4MTIzNA.3"}
     assert ask(guarded(), "GET", "/version", headers=headers).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/fleet", "/metrics", "/of_another_vllm"])
+def test_who_resumes_a_stream_gets_no_further_than_before(path):
+    headers = {**bearer("search"), "Last-Event-ID": "here.Zm9vYmFyYmF6cXV4MTIzNA.3"}
+    assert ask(guarded(), "GET", path, headers=headers).status_code == 403
 
 
 def test_a_preflight_has_no_key_and_is_answered_by_the_app():
@@ -247,6 +253,31 @@ def test_a_tenant_is_told_its_own_usage_and_an_admin_all():
     assert told("ops") == {"search": 1, "ops": 2, "gone": 3}
     assert told("ops", "?tenant=gone") == {"gone": 3}
     assert ask(app, "GET", "/usage").status_code == 401
+
+
+def test_clients_that_ask_for_usage_at_once_share_one_look():
+    looks = []
+
+    async def ask_at_once() -> None:
+        looked = asyncio.Event()
+
+        async def of_all():
+            looks.append(None)
+            await looked.wait()
+            return {}, 0
+
+        app = guarded(usage=of_all)
+        asked = [
+            asyncio.ensure_future(send(app, "GET", "/usage", headers=bearer("search")))
+            for _ in range(5)
+        ]
+        await eventually(lambda: looks)
+        looked.set()
+        assert [answer.status_code for answer in await asyncio.gather(*asked)] == [200] * 5
+        await send(app, "GET", "/usage", headers=bearer("search"))
+
+    asyncio.run(ask_at_once())
+    assert len(looks) == 2
 
 
 def test_what_a_row_of_usage_has():

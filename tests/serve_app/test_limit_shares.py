@@ -157,7 +157,7 @@ def test_a_gateway_that_does_not_reach_it_keeps_its_share_and_reports_on(
 
 
 def test_a_gateway_ends_where_nobody_hears_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limit_shares, "ANSWER_WITHIN_S", 0.01)
+    monkeypatch.setattr(limit_shares, "LEFT_WITHIN_S", 0.01)
 
     class Gone:
         async def left(self, gateway: str) -> None:
