@@ -535,13 +535,15 @@ class ClusterSpec(_Spec):
     tenants: tuple[Tenant, ...] = Field(
         default=(),
         strict=False,
-        description="Who may use the cluster, with which keys and limits. Default none: everyone.",
+        description="Who may use the cluster, with which keys and limits. Default none: everyone "
+        "who reaches it, see gateway.open.",
     )
     tenants_file: str | None = Field(
         default=None,
         min_length=1,
-        description="YAML file with `tenants:` instead, on every node that has a gateway; it is "
-        "read again when it changes. Default none.",
+        description="YAML file with `tenants:` instead, on every node that has a gateway; relative "
+        "to the spec's folder; `~` and `$VAR` are each node's. It is read again when it changes. "
+        "Default none.",
     )
 
     @field_validator("tenants")
