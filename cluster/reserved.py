@@ -56,7 +56,7 @@ API: Mapping[str, str] = {
     "h11_max_incomplete_event_size": _PROXY,
     "h11_max_header_count": _PROXY,
     "middleware": "not supported: it would run inside one model's app only",
-    "api_key": "not supported: one key would guard one model's app only",
+    "api_key": "one key would guard one model's app only; name tenants",
     "api_server_count": "set gateway.replicas",
     "headless": "every engine here is headless",
     "config": "the spec is the configuration",

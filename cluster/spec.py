@@ -29,6 +29,7 @@ from pydantic import (
     model_validator,
 )
 
+from cluster.admission.keyless import NO_VLLM_KEY, OPEN_BY_ACCIDENT, VLLM_KEY_ENV, is_loopback
 from cluster.admission.tenants import Tenant, repeated, repeated_in, unknown_models
 from cluster.admission_spec import DEFAULT_MAX_WAIT_S, AdmissionSpec, MaxWait
 from cluster.demo_defaults import with_demo_defaults
@@ -376,6 +377,35 @@ class GatewaySpec(_Spec):
     admission: AdmissionSpec = Field(
         default=AdmissionSpec(), description="What is taken in when the fleet is full."
     )
+    open: bool = Field(
+        default=False,
+        description="Whether everyone who reaches the endpoint may use it, its operational routes "
+        "too. Default false: without tenants it is then bound to an address of this machine only.",
+    )
+    usage_ledger: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Folder for what each request used, one line each (cluster/admission/ledger.py "
+        "has the fields); every gateway replica writes a file of its own. Default none.",
+    )
+    usage_ledger_mb: float = Field(
+        default=100.0,
+        gt=0,
+        description="Size in MB (10^6 bytes) at which a gateway's ledger goes on in another file. "
+        "Default 100: about 350,000 requests.",
+    )
+    usage_ledger_files: int = Field(
+        default=100,
+        ge=1,
+        description="Full files that are kept per gateway replica; beyond them the oldest is "
+        "removed. Default 100: 10 GB, a bound on what the ledger may take.",
+    )
+
+    @field_validator("env")
+    @classmethod
+    def _no_vllm_key(cls, value: dict[str, str]) -> dict[str, str]:
+        raise_all("env", [Violation((VLLM_KEY_ENV,), NO_VLLM_KEY)] if VLLM_KEY_ENV in value else [])
+        return value
 
 
 class FailoverSpec(_Spec):
@@ -505,13 +535,15 @@ class ClusterSpec(_Spec):
     tenants: tuple[Tenant, ...] = Field(
         default=(),
         strict=False,
-        description="Who may use the cluster, with which keys and limits. Default none: everyone.",
+        description="Who may use the cluster, with which keys and limits. Default none: everyone "
+        "who reaches it, see gateway.open.",
     )
     tenants_file: str | None = Field(
         default=None,
         min_length=1,
-        description="YAML file with `tenants:` instead, on every node that has a gateway; it is "
-        "read again when it changes. Default none.",
+        description="YAML file with `tenants:` instead, on every node that has a gateway; relative "
+        "to the spec's folder; `~` and `$VAR` are each node's. It is read again when it changes. "
+        "Default none.",
     )
 
     @field_validator("tenants")
@@ -537,6 +569,21 @@ class ClusterSpec(_Spec):
             raise ValueError("at least one model is needed")
         raise_all("models", _duplicates([m.name for m in value]))
         return value
+
+    @model_validator(mode="after")
+    def _not_open_by_accident(self) -> Self:
+        found = []
+        if self.has_tenants and self.gateway.open:
+            found = [Violation(("gateway", "open"), "true, but there are tenants: take one out")]
+        elif not self.has_tenants and not self.gateway.open and not is_loopback(self.ports.host):
+            found = [Violation(("ports", "host"), f"{self.ports.host}: {OPEN_BY_ACCIDENT}")]
+        raise_all("spec", found)
+        return self
+
+    @property
+    def has_tenants(self) -> bool:
+        """Whether requests need a key."""
+        return bool(self.tenants) or self.tenants_file is not None
 
     def model(self, name: str) -> ModelSpec:
         """The model served as `name`. Raises KeyError."""
@@ -589,7 +636,16 @@ def _relative_to(spec: ClusterSpec, folder: Path) -> ClusterSpec:
         else m
         for m in spec.models
     )
-    return spec.model_copy(update={"models": models})
+    return spec.model_copy(
+        update={"models": models, "tenants_file": _below(folder, spec.tenants_file)}
+    )
+
+
+def _below(folder: Path, path: str | None) -> str | None:
+    """A path beside the spec made absolute; `~` and `$VAR` are each node's to replace."""
+    if path is None or path.startswith(("~", "$")):
+        return path
+    return str(folder / path)
 
 
 def resolve_devices(spec: ClusterSpec, *, gpu_build: bool) -> ClusterSpec:

@@ -12,7 +12,7 @@ Errors are data, not exceptions: whatever happens to a request ends up in `RawRe
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Self, cast
 from urllib.parse import urlsplit
@@ -26,18 +26,24 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where an OpenAI-compatible server listens."""
+    """Where an OpenAI-compatible server listens, and the key that it wants, if any."""
 
     host: str
     port: int
+    api_key: str | None = field(default=None, repr=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of every request."""
+        return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
 
     @classmethod
-    def of(cls, url: str) -> "Endpoint":
+    def of(cls, url: str, api_key: str | None = None) -> "Endpoint":
         """From `http://host[:port]`. Raises ValueError for anything else: no TLS, no path."""
         parts = urlsplit(url)
         if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/"):
             raise ValueError(f"{url!r} is not http://host:port")
-        return cls(parts.hostname, parts.port or 80)
+        return cls(parts.hostname, parts.port or 80, api_key)
 
 
 def render_post(
@@ -53,7 +59,7 @@ def render_post(
         f"Host: {endpoint.host}:{endpoint.port}",
         "Content-Type: application/json",
         f"Content-Length: {len(content)}",
-        *(f"{name}: {value}" for name, value in (headers or {}).items()),
+        *(f"{name}: {value}" for name, value in (endpoint.headers | dict(headers or {})).items()),
     ]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + content
 

@@ -16,7 +16,13 @@ from loadtest.chaos.order import Order
 from loadtest.json_server import ServerError
 from loadtest.runtime.installed import LoadUser, install
 from loadtest.runtime.load import Load, LoadError, Stage
-from loadtest.runtime.options import KEY_VARIABLE, add_key_option, add_load_options
+from loadtest.runtime.options import (
+    ADMIN_KEY_VARIABLE,
+    KEY_VARIABLE,
+    add_key_option,
+    add_load_options,
+    bearer,
+)
 from loadtest.scenario import Scenario, load_scenario
 from loadtest.scenario_faults import Disturbance
 from loadtest.scenario_layers import settings
@@ -57,12 +63,12 @@ def load_of(options: Namespace) -> Load:
         find=lambda host: _target(host, options),
         build=lambda target: _sessions(scenario, target),
         is_good=good_under(scenario.slo),
-        faults=_faults(scenario, scenario.faults),
+        faults=_faults(scenario, scenario.faults, options.api_key or None),
     )
 
 
 def _target(host: str, options: Namespace) -> Target:
-    headers = {"Authorization": f"Bearer {options.api_key}"} if options.api_key else {}
+    headers = bearer(options.api_key)
     model, tokenizer = options.model or None, options.tokenizer or None
     try:
         return find_target(host, model=model, headers=headers, tokenizer=tokenizer)
@@ -88,9 +94,12 @@ def _stages(asked: Sequence[StagePart]) -> tuple[Stage, ...]:
     )
 
 
-def _faults(scenario: Scenario, asked: Disturbance | None) -> Callable[[Target], Order] | None:
+def _faults(
+    scenario: Scenario, asked: Disturbance | None, api_key: str | None
+) -> Callable[[Target], Order] | None:
     if asked is None:
         return None
+    admin_key = os.environ.get(ADMIN_KEY_VARIABLE) or api_key
     return lambda target: Order(
         url=target.base_url,
         model=target.model,
@@ -98,6 +107,7 @@ def _faults(scenario: Scenario, asked: Disturbance | None) -> Callable[[Target],
         every_s=asked.every_s,
         duration_s=scenario.duration_s,
         seed=scenario.seed,
+        api_key=admin_key,
     )
 
 

@@ -2,7 +2,7 @@
 
 Kept are vLLM's and Tokenfleet's samples without their histograms' buckets, by name with labels as
 Prometheus' text format writes them. `/fleet` becomes samples of the same form. A server that has
-neither has nothing here, and is asked only once.
+neither, or does not show them for the key in `headers`, has nothing here, and is asked only once.
 """
 
 import re
@@ -25,8 +25,9 @@ class Scraper:
     while the server is busy or gone, gives no samples. Any thread may look, as those of gevent's
     pool do in turn: a look keeps no connection, since gevent's sockets belong to a thread."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, headers: Mapping[str, str] | None = None) -> None:
         self.base_url = base_url.rstrip("/")
+        self._headers = dict(headers or {})
         self._has: dict[str, bool] = {}
 
     @property
@@ -43,7 +44,8 @@ class Scraper:
     def _get(self, session: requests.Session, path: str) -> requests.Response | None:
         if self._has.get(path, True):
             try:
-                response = session.get(self.base_url + path, timeout=TIMEOUT_S)
+                url = self.base_url + path
+                response = session.get(url, headers=self._headers, timeout=TIMEOUT_S)
             except requests.RequestException:
                 return None
             self._has.setdefault(path, response.status_code == 200)

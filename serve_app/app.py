@@ -16,16 +16,19 @@ from serve_app import (
     engine_args,
     examples,
     membership,
-    not_enforced,
     scaling_config,
     settings,
+    tenants_file,
 )
 from serve_app.code_version import versioned
-from serve_app.deployments import engines_deployment
+from serve_app.deployments import GATEWAYS, engines_deployment
 from serve_app.engine import Engine
 from serve_app.gateway import Gateway
 from serve_app.ingress import start_http
+from serve_app.limit_shares import DEPLOYMENT as LIMITS
+from serve_app.limit_shares import LimitShares
 from serve_app.logs import LEAVE_HANDLERS_ENV
+from serve_app.tenancy import everyone
 
 logger = logging.getLogger("ray.serve")
 
@@ -46,8 +49,11 @@ def build(args: dict[str, Any]) -> Any:
     ValueError for a bad TOKENFLEET_WIRE_SECRET.
     """
     settings.wire_secrets()  # a bad one is better known now than from replicas that do not start
+    settings.refuse_vllm_key()
     spec = _load(args)
     start_http(spec)
+    if not spec.has_tenants:
+        logger.warning(everyone(f"{spec.ports.host}:{spec.ports.http}"))
     if not settings.haproxy_mode():
         logger.warning(_PYTHON_PROXY)
     elif settings.haproxy_binary() is None:
@@ -74,7 +80,7 @@ def _load(args: dict[str, Any]) -> ClusterSpec:
         raw["ports"]["http"] = yaml.safe_load(str(args["port"]))
         spec = parse(raw)
     spec = resolve_devices(spec, gpu_build=settings.gpu_build())
-    not_enforced.check(spec)
+    tenants_file.check(spec)
     engine_args.check(spec)
     return spec
 
@@ -101,7 +107,7 @@ def application(spec: ClusterSpec) -> Any:
     }
     gateway = serve.deployment(
         Gateway,
-        name="Gateway",
+        name=GATEWAYS,
         autoscaling_config=scaling_config.of_gateways(spec.gateway),
         max_ongoing_requests=spec.gateway.max_ongoing_requests,
         graceful_shutdown_timeout_s=spec.failover.drain_timeout_s + STOP_S,
@@ -112,16 +118,32 @@ def application(spec: ClusterSpec) -> Any:
         logging_config=LoggingConfig(enable_access_log=False),  # HAProxy and vLLM have metrics
     )
     read = spec.model_dump(mode="json", exclude=_NOT_READ_BY_GATEWAYS)
-    return versioned(gateway, read).bind(read, **engines)
+    return versioned(gateway, read).bind(read, **_limits(spec), **engines)
+
+
+def _limits(spec: ClusterSpec) -> dict[str, Any]:
+    """What divides the tenants' limits among the gateways, where there are tenants."""
+    if not spec.has_tenants:
+        return {}
+    limits = serve.deployment(
+        LimitShares,
+        name=LIMITS,
+        num_replicas=1,
+        max_ongoing_requests=1000,  # a report takes microseconds
+        ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": _REPLICA_ENV}},
+    )
+    return {"limits": versioned(limits).bind()}
 
 
 # A replica's constructor gets the part of the spec that it reads and no more: Serve replaces every
 # replica whose arguments changed. How many replicas there are and where the ingress listens is
 # Serve's to know, a process's environment is in its actor's options.
 _NOT_READ_BY_ENGINES: dict[str, Any] = {
-    "models": {"__all__": {"replicas", "routing", "scaling", "slo"}},
+    "models": {"__all__": {"replicas", "routing", "scaling", "slo", "max_wait_s"}},
     "gateway": True,
     "ports": {"http", "host"},
+    "tenants": True,
+    "tenants_file": True,
 }
 _NOT_READ_BY_GATEWAYS: dict[str, Any] = {
     "models": {"__all__": {"replicas", "env", "scaling"}},

@@ -20,7 +20,7 @@ from cluster.spec import (
 )
 from loadtest import load_command
 from loadtest.chaos import options
-from serve_app import examples, not_enforced, settings
+from serve_app import examples, keys_command, settings, tenants_file
 from serve_app.simulate import options as simulate_options
 
 LOADTEST = "loadtest"
@@ -51,13 +51,14 @@ def _parser() -> argparse.ArgumentParser:
     simulate = commands.add_parser("simulate", help="simulate a fleet on a trace, per policy")
     simulate_options.add_arguments(simulate)
     simulate.set_defaults(run=_simulate)
+    keys_command.add_arguments(commands.add_parser("keys", help="make API keys for tenants"))
     commands.add_parser(LOADTEST, help="send load, find the limit, compare runs, hold them to SLOs")
     return parser
 
 
 def _check(args: argparse.Namespace) -> int:
     spec = resolve_devices(load(examples.find(args.spec)), gpu_build=settings.gpu_build())
-    not_enforced.check(spec)
+    tenants_file.check(spec)
     settings.quiet_vllm()
     from serve_app import engine_args  # imports vLLM, which takes seconds and logs
 

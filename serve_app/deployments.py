@@ -13,10 +13,11 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from ray import serve
+from ray.serve.schema import DeploymentStatusOverview, ReplicaState
 
 from serve_app import engine_history, engine_starts, scaling_record
 from serve_app.engine_history import Wait
@@ -29,6 +30,9 @@ STATUS_EVERY_S = 5.0
 
 AT_LEAST_S = 0.2
 """Between two looks, whatever happens."""
+
+GATEWAYS = "Gateway"
+"""The deployment of the gateways."""
 
 Status = dict[str, str]
 
@@ -51,6 +55,8 @@ class Seen:
     waits: Mapping[str, Sequence[Wait]] = field(default_factory=dict)
     scaled: Mapping[str, Scaled] = field(default_factory=dict)
     starts_s: Mapping[str, float] = field(default_factory=dict)
+    gateways: int = 0
+    """That run; 0 where it is not known."""
 
 
 def engines_deployment(model: str) -> str:
@@ -60,34 +66,50 @@ def engines_deployment(model: str) -> str:
 
 def look(app: str) -> Seen:
     """All of it; what does not answer says nothing. Blocks."""
-    return Seen(
-        statuses=read(app),
+    return replace(
+        read(app),
         waits=engine_history.waits(app),
         scaled=scaling_record.read_all(app, time.time()),
         starts_s=engine_starts.read_all(app),
     )
 
 
-def read(app: str) -> dict[str, Status]:
-    """{deployment: its status and message}; empty where the controller does not answer."""
+def read(app: str) -> Seen:
+    """Statuses, and how many gateways run; nothing where the controller does not answer."""
     try:
-        overview = serve.status().applications[app]
+        overviews = serve.status().applications[app].deployments
     except Exception as error:  # whatever it is, the controller will be back
         logger.info("the controller does not say how the deployments are: %s", error)
-        return {}
-    return {
-        name: {"status": str(deployment.status.value), "message": deployment.message}
-        for name, deployment in overview.deployments.items()
-    }
+        return Seen()
+    return Seen(
+        statuses={name: _status(overview) for name, overview in overviews.items()},
+        gateways=_running(overviews.get(GATEWAYS)),
+    )
 
 
-async def watch(models: Iterable[Watched], look: Callable[[], Seen], again: asyncio.Event) -> None:
+def _status(overview: DeploymentStatusOverview) -> Status:
+    return {"status": str(overview.status.value), "message": overview.message}
+
+
+def _running(overview: DeploymentStatusOverview | None) -> int:
+    states = {} if overview is None else overview.replica_states
+    return int(states.get(ReplicaState.RUNNING, 0))
+
+
+async def watch(
+    models: Iterable[Watched],
+    look: Callable[[], Seen],
+    again: asyncio.Event,
+    on_gateways: Callable[[int], None] = lambda count: None,
+) -> None:
     """Keep what every model knows of its deployment up to date, for ever; None and empty where
     nothing is known. `look` may block. Looks at once where `again` is set: a model that has just
-    lost its last engine may be meant to have none."""
+    lost its last engine may be meant to have none. `on_gateways` gets the number of gateways."""
     while True:
         again.clear()
         seen = await asyncio.to_thread(look)
+        if seen.gateways:
+            on_gateways(seen.gateways)
         for model in models:
             name = engines_deployment(model.name)
             model.deployment, model.backing_off = seen.statuses.get(name), seen.waits.get(name, ())

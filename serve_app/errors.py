@@ -1,6 +1,8 @@
 """Errors of the Gateway's own making, in the shape of vLLM's (which is OpenAI's).
 
 GatewayError
+├── KeyNeededError         401  the caller's fault
+├── AdminNeededError       403  the caller's fault
 ├── UnknownModelError      404  the caller's fault
 ├── ModelNeededError       400  the caller's fault
 ├── BodyTooLargeError      413  the caller's fault
@@ -13,6 +15,8 @@ GatewayError
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 RETRY_AFTER_S = 5
@@ -26,7 +30,11 @@ class GatewayError(Exception):
     status = 500
     error_type = "InternalServerError"
     param: str | None = None
+    code: str | None = None
+    """A word for programs, where OpenAI has one; else the status."""
     retry_after_s: int | None = None
+    headers: Mapping[str, str] = MappingProxyType({})
+    """Of the response, beside those of every error."""
 
     def body(self) -> dict[str, Any]:
         """The JSON body of the response."""
@@ -35,9 +43,32 @@ class GatewayError(Exception):
                 "message": str(self),
                 "type": self.error_type,
                 "param": self.param,
-                "code": self.status,
+                "code": self.code or self.status,
             }
         }
+
+
+class KeyNeededError(GatewayError):
+    """No key, or none that is known; which of them is not said, and the key is not quoted."""
+
+    status, error_type, code = 401, "invalid_request_error", "invalid_api_key"
+    headers = MappingProxyType({"www-authenticate": "Bearer"})
+
+    def __str__(self) -> str:
+        return "A valid API key is needed: send it as Authorization: Bearer KEY."
+
+
+class AdminNeededError(GatewayError):
+    """A tenant's key at an operational route."""
+
+    status, error_type, code = 403, "invalid_request_error", "admin_key_needed"
+
+    def __init__(self, path: str, tenant: str) -> None:
+        super().__init__(path, tenant)
+
+    def __str__(self) -> str:
+        path, tenant = self.args
+        return f"{path} is an operational route, and the key of tenant {tenant!r} is no admin's."
 
 
 class UnknownModelError(GatewayError):

@@ -1,9 +1,11 @@
 """The Gateway deployment: HTTP in front of every model's vLLM app, in one process without a GPU.
 
+First of all it is found out who asks, and whether they may (`access_control`).
+
 Own routes: `GET /health` (the process), `/ready` (every model has an engine, or is to have none
-until somebody asks), `/fleet` (engines and flights), `/metrics`, `/v1/models`, and
-`POST /fleet/explain` (see `explaining`). Everything else goes, unread but for its model's name and
-whether it is to stream, to that model's vLLM app.
+until somebody asks), `/fleet` (engines and flights), `/metrics`, `/v1/models`, `/usage` (what the
+caller used), and `POST /fleet/explain` (see `explaining`). Everything else goes, unread but for its
+model's name and whether it is to stream, to that model's vLLM app.
 """
 
 from __future__ import annotations
@@ -25,8 +27,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vllm import envs
 
 from cluster import spec as cluster_spec
+from cluster.admission.tenants import OPEN
 from cluster.scaling.gateway_scaler import GatewayLoad
 from serve_app import deployments, wire_secret
+from serve_app.access_control import AccessControl
+from serve_app.caller import CALLER
 from serve_app.dispatch import (
     BODYLESS_METHODS,
     ClientGoneError,
@@ -53,8 +58,12 @@ from serve_app.model_app import ModelApp
 from serve_app.open_files import make_room
 from serve_app.peers import Part, peer_read, read_for_peer
 from serve_app.resumable import Resumable, asks_for_ids, last_event_id
+from serve_app.route_access import MODELS_PATH, READING, USAGE_PATH
 from serve_app.scaling_stats import GatewayStats, gateway_stats
 from serve_app.sse_events import EventId
+from serve_app.tenancy import Desk, Tenancy
+from serve_app.usage_book import Counted
+from serve_app.usage_route import UsageRoute, usage_of_all
 
 logger = logging.getLogger("tokenfleet.gateway")
 
@@ -78,27 +87,47 @@ class Shell:
     now, those that wait for an engine included."""
 
     def __init__(
-        self, models: dict[str, ModelApp], max_body_bytes: int, resumable: Resumable
+        self,
+        models: dict[str, ModelApp],
+        max_body_bytes: int,
+        resumable: Resumable,
+        access: AccessControl,
+        usage: UsageRoute,
     ) -> None:
         self._models = models
+        self._access = access
         self._max_body_bytes = max_body_bytes
         self._resumable = resumable
         self.streams = 0
-        self._routes: dict[str, Callable[[], Awaitable[Response]]] = {
+        self._routes: dict[str, Callable[[Scope], Awaitable[Response]]] = {
+            USAGE_PATH: usage.answer,
             "/health": self._health,
             "/ready": self._ready,
             "/fleet": self._fleet,
             "/metrics": self._metrics,
-            "/v1/models": self._list_models,
+            MODELS_PATH: self._list_models,
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
             return
+        try:
+            caller = self._access.caller(scope)
+        except GatewayError as error:
+            await _refusal(error)(scope, receive, send)
+            return
+        before = CALLER.set(caller)
+        try:
+            await self._admitted(scope, receive, send)
+        finally:
+            CALLER.reset(before)
+
+    async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Whoever asks may do so."""
         own = self._own_route(scope)
         if own is not None:
-            await (await own())(scope, receive, send)
+            await (await own(scope))(scope, receive, send)
             return
         self.streams += 1
         try:
@@ -132,12 +161,12 @@ class Shell:
         ready = picked.model.ready_app()
         await run_when_ready(ready, run, receive, send, keep_alive=keep_alive)
 
-    def _own_route(self, scope: Scope) -> Callable[[], Awaitable[Response]] | None:
-        if scope.get("method") not in ("GET", "HEAD"):
+    def _own_route(self, scope: Scope) -> Callable[[Scope], Awaitable[Response]] | None:
+        if scope.get("method") not in READING:
             return None
         path: str = scope["path"]
-        if path.startswith("/v1/models/"):  # the openai SDK's models.retrieve; vLLM has only a list
-            return partial(self._one_model, path.removeprefix("/v1/models/"))
+        if path.startswith(f"{MODELS_PATH}/"):  # the SDK's models.retrieve; vLLM has only a list
+            return self._one_model
         return self._routes.get(path)
 
     async def _explain(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -165,62 +194,78 @@ class Shell:
         try:
             model = self._model_for(scope, await named_model(scope, body or b""))
         except UnreadableBodyError:  # every model's app refuses it alike
-            model = self._first
+            model = self._any_allowed
         if model.by_session:
             name_session(scope, body or b"")
         return _Picked(model, body, receive)
 
     @property
-    def _first(self) -> ModelApp:
-        return next(iter(self._models.values()))
+    def _allowed(self) -> list[ModelApp]:
+        """The models that the caller may use, in the spec's order."""
+        tenant = CALLER.get().tenant
+        return [model for model in self._models.values() if tenant.may_use(model.name)]
+
+    @property
+    def _any_allowed(self) -> ModelApp:
+        """The first of them. Raises UnknownModelError where the caller may use none."""
+        for model in self._allowed:
+            return model
+        raise UnknownModelError("There is no model that this API key may use.")
 
     def _model_for(self, scope: Scope, name: str | None) -> ModelApp:
         if name is None:
-            if len(self._models) == 1 or scope["path"] in MODEL_FREE_PATHS:
-                return self._first
-            raise ModelNeededError(
-                f"several models are served ({', '.join(self._models)}); "
-                "name one, in the body or with ?model="
-            )
-        for model in self._models.values():
+            return self._model_of_nameless(scope)
+        for model in self._allowed:
             if model.serves(name):
                 return model
         raise self._unknown(name)
 
+    def _model_of_nameless(self, scope: Scope) -> ModelApp:
+        if scope["path"] in MODEL_FREE_PATHS or scope.get("method") == "OPTIONS":
+            return next(iter(self._models.values()))
+        allowed = self._allowed
+        if len(allowed) > 1:
+            raise ModelNeededError(
+                f"several models are served ({', '.join(model.name for model in allowed)}); "
+                "name one, in the body or with ?model="
+            )
+        return self._any_allowed
+
     def _unknown(self, name: str) -> UnknownModelError:
-        aliases = ", ".join(self._models)
+        aliases = ", ".join(model.name for model in self._allowed)
         return UnknownModelError(f"The model `{name}` does not exist. Valid aliases: {aliases}.")
 
-    async def _health(self) -> Response:
+    async def _health(self, scope: Scope) -> Response:
         return Response(status_code=200)
 
-    async def _ready(self) -> Response:
+    async def _ready(self, scope: Scope) -> Response:
         engines = {name: model.switch.ready_engines() for name, model in self._models.items()}
         ready = all(model.ready or model.asleep for model in self._models.values())
         failures = {name: m.failure for name, m in self._models.items() if m.failure is not None}
         answer = {"ready": ready, "engines": engines, "failures": failures}
         return JSONResponse(answer, 200 if ready else 503)
 
-    async def _fleet(self) -> Response:
+    async def _fleet(self, scope: Scope) -> Response:
         rows = await asyncio.gather(*(model.fleet_row() for model in self._models.values()))
         return JSONResponse({"models": rows})
 
-    async def _metrics(self) -> Response:
+    async def _metrics(self, scope: Scope) -> Response:
         """This process's metrics and every model's; vLLM's carry a `model_name` label."""
         registries = [REGISTRY, *(model.registry for model in self._models.values())]
         return Response(metrics_text(registries), media_type=CONTENT_TYPE_LATEST)
 
-    async def _list_models(self) -> Response:
+    async def _list_models(self, scope: Scope) -> Response:
         return JSONResponse({"object": "list", "data": await self._cards()})
 
-    async def _one_model(self, name: str) -> Response:
+    async def _one_model(self, scope: Scope) -> Response:
+        name = scope["path"].removeprefix(f"{MODELS_PATH}/")
         for card in await self._cards():
             if card["id"] == name:
                 return JSONResponse(card)
         return _refusal(self._unknown(name))
 
     async def _cards(self) -> list[dict[str, Any]]:
-        return [card for model in self._models.values() for card in await model.model_cards()]
+        return [card for model in self._allowed for card in await model.model_cards()]
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
@@ -234,9 +279,8 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 
 def _refusal(error: GatewayError) -> Response:
     after_s = error.retry_after_s
-    return JSONResponse(
-        error.body(), error.status, {} if after_s is None else {"retry-after": str(after_s)}
-    )
+    headers = {} if after_s is None else {"retry-after": str(after_s)}
+    return JSONResponse(error.body(), error.status, {**error.headers, **headers})
 
 
 def _with_retry_after(send: Send, model: ModelApp) -> Send:
@@ -257,10 +301,17 @@ class Gateway:
     """One gateway replica. Serves from the start; models come in as their engines get ready."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, spec: dict[str, Any], **engines: DeploymentHandle
+        self,
+        spec: dict[str, Any],
+        limits: DeploymentHandle | None = None,
+        **engines: DeploymentHandle,
     ) -> None:
         configure_logging()
         parsed = cluster_spec.parse(spec)
+        context = serve.get_replica_context()
+        self._name, app = context.replica_id.unique_id, context.app_name
+        begin = partial(Tenancy.open, parsed, gateway=self._name, app=app, limits=limits)
+        self._tenancy = await asyncio.to_thread(begin)
         make_room(parsed.gateway.max_ongoing_requests, "gateway.max_ongoing_requests")
         keys = (await asyncio.to_thread(wire_secret.keys)).own
         look_again = asyncio.Event()
@@ -270,14 +321,18 @@ class Gateway:
         self._streams = _kept_streams(parsed.gateway)
         self._resumable = Resumable(self._streams, peer_read(_gateways))
         max_body_bytes = round(parsed.gateway.max_body_mb * BYTES_PER_MB)
-        self._shell = Shell(self._models, max_body_bytes, self._resumable)
+        usage = UsageRoute(usage_of_all(_gateways, app))
+        self._shell = Shell(
+            self._models, max_body_bytes, self._resumable, self._tenancy.access, usage
+        )
+        self._desk: Desk | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._spawn(self._tenancy.run(self._desk))
         self._spawn(self._build_models())
         self._lag = LoopLag()
         self._spawn(self._lag.watch())
-        app = serve.get_replica_context().app_name
         look = partial(deployments.look, app)
-        self._spawn(deployments.watch(self._models.values(), look, look_again))
+        self._spawn(deployments.watch(self._models.values(), look, look_again, self._have_gateways))
         # A handle follows the replica set from its first use on. A call would do too, but where
         # there is no engine it would wait, and Serve would start one for it.
         self._engines = [handle.options() for handle in engines.values()]
@@ -286,6 +341,11 @@ class Gateway:
         await asyncio.gather(*(model.run() for model in self._models.values()))
         # vLLM reads the environment for every token; its engines stop that once they have started.
         envs.enable_envs_cache()
+
+    def _have_gateways(self, count: int) -> None:
+        """So many divide the engines' room."""
+        if self._desk is not None:
+            self._desk.share_room(1 / count)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return self._shell
@@ -299,14 +359,19 @@ class Gateway:
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Serve asks this twice a second: what is asked for, and how this gateway bears it."""
-        name = serve.get_replica_context().replica_id.unique_id
         load = GatewayLoad(streams=self._shell.streams, loop_lag_s=self._lag.lag_s)
-        models = {model.name: model.stats(name) for model in self._models.values()}
+        models = {model.name: model.stats(self._name) for model in self._models.values()}
         return gateway_stats(GatewayStats(load=load, models=models))
 
-    async def read_stream(self, last: EventId, number: int | None) -> Part | None:
+    async def read_stream(
+        self, last: EventId, number: int | None, tenant: str = OPEN.name
+    ) -> Part | None:
         """For another gateway's client, see `serve_app.peers`."""
-        return await read_for_peer(self._streams, last, number)
+        return await read_for_peer(self._streams, last, number, tenant)
+
+    async def usage(self) -> Counted:
+        """For the gateway that is asked, see `serve_app.usage_route`."""
+        return self._tenancy.usage.counted()
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
@@ -321,6 +386,8 @@ class Gateway:
             self._resumable.close()
         for model in getattr(self, "_models", {}).values():
             await model.close()
+        if hasattr(self, "_tenancy"):
+            await self._tenancy.close(self._name)
 
 
 def _kept_streams(gateway: cluster_spec.GatewaySpec) -> KeptStreams:

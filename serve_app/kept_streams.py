@@ -24,6 +24,7 @@ from typing import Self
 from prometheus_client import Gauge
 from starlette.types import Message
 
+from cluster.admission.tenants import OPEN
 from serve_app.event_log import EventLog
 
 READ_BYTES = 65_536
@@ -50,16 +51,20 @@ class KeptStreams:
         self._size_bytes = 0
         self._streams: dict[str, KeptStream] = {}  # the ended ones are in the order of their ends
 
-    def open(self, start: Message, abandon: Callable[[], object]) -> KeptStream:
+    def open(
+        self, start: Message, abandon: Callable[[], object], tenant: str = OPEN.name
+    ) -> KeptStream:
         """A new stream under a new token. `start` begins the response, for every reader; `abandon`
-        is called where the stream is dropped."""
+        is called where the stream is dropped; `tenant` is whose it is."""
         token = secrets.token_urlsafe(TOKEN_BYTES)
-        self._streams[token] = stream = KeptStream(self, token, start, abandon)
+        self._streams[token] = stream = KeptStream(self, token, start, abandon, tenant)
         _streams.inc()
         return stream
 
-    def find(self, token: str) -> KeptStream | None:
-        return self._streams.get(token)
+    def find(self, token: str, tenant: str = OPEN.name) -> KeptStream | None:
+        """A tenant's stream; another's is none."""
+        stream = self._streams.get(token)
+        return stream if stream is not None and stream.tenant == tenant else None
 
     def grow(self, size_bytes: int) -> None:
         """Account for what a stream's log grew by."""
@@ -104,9 +109,15 @@ class KeptStream:
     """One stream: the app appends, one reader at a time reads."""
 
     def __init__(
-        self, streams: KeptStreams, token: str, start: Message, abandon: Callable[[], object]
+        self,
+        streams: KeptStreams,
+        token: str,
+        start: Message,
+        abandon: Callable[[], object],
+        tenant: str,
     ) -> None:
         self.token = token
+        self.tenant = tenant
         self.name = f"{streams.owner}.{token}"
         headers = [*start.get("headers", ()), (STREAM_HEADER, self.name.encode())]
         self.start: Message = {**start, "headers": headers}

@@ -188,9 +188,10 @@ def _welcome(launch: Launch) -> str:
     url = f"http://{launch.host}:{launch.port}/v1"
     path, body = _example_request(launch.spec.models[0])
     data = json.dumps(body, ensure_ascii=False)
+    key = ' \\\n    -H "Authorization: Bearer $KEY"' if launch.spec.has_tenants else ""
     return (
         f"ready: {url}\n\n"
-        f"  curl {url}/{path} -H 'Content-Type: application/json' \\\n    -d '{data}'\n\n"
+        f"  curl {url}/{path} -H 'Content-Type: application/json'{key} \\\n    -d '{data}'\n\n"
         "Ctrl-C stops it"
     )
 

@@ -15,10 +15,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 from starlette.types import Message
 
+from serve_app.broadcast import ask_all
+from serve_app.caller import CALLER
 from serve_app.kept_streams import READ_BYTES, KeptStreams, StreamLostError
 from serve_app.sse_events import EventId
 
@@ -54,7 +55,9 @@ def peer_read(gateways: Callable[[], DeploymentHandle]) -> PeerRead:
 
     async def read(last: EventId, number: int | None) -> Part | None:
         try:
-            answers = await _ask_all(gateways(), last, number)
+            tenant = CALLER.get().tenant.name
+            call = ("read_stream", last, number, tenant)
+            answers = await ask_all(gateways(), *call, within_s=ANSWER_WITHIN_S)
         except TimeoutError:
             logger.warning("a gateway did not answer within %g s", ANSWER_WITHIN_S)
             return None
@@ -66,20 +69,11 @@ def peer_read(gateways: Callable[[], DeploymentHandle]) -> PeerRead:
     return read
 
 
-async def _ask_all(gateways: DeploymentHandle, last: EventId, number: int | None) -> list[object]:
-    """One answer, or exception, per gateway."""
-    try:
-        call = gateways.broadcast("read_stream", last, number)
-        return await call.results_async(timeout_s=ANSWER_WITHIN_S, return_exceptions=True)
-    except DeploymentUnavailableError:
-        # Serve has not yet told this process which gateways there are; a plain call waits for that.
-        await gateways.read_stream.remote(last, number)
-        return await _ask_all(gateways, last, number)
-
-
-async def read_for_peer(streams: KeptStreams, last: EventId, number: int | None) -> Part | None:
-    """The asked gateway's side of `PeerRead`."""
-    stream = streams.find(last.token)
+async def read_for_peer(
+    streams: KeptStreams, last: EventId, number: int | None, tenant: str
+) -> Part | None:
+    """The asked gateway's side of `PeerRead`; `tenant` is whose client asks."""
+    stream = streams.find(last.token, tenant)
     if stream is None:
         return None
     reader = stream.claim(last.number + 1) if number is None else stream.claimed(number)

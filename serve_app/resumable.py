@@ -3,7 +3,8 @@
 A request with `x-tokenfleet-resumable: true` whose answer is an event stream runs detached from its
 connection: its events are kept (`serve_app.kept_streams`), each with an id, and a connection only
 reads them. A request with `Last-Event-ID` reads the same stream on, here or through the gateway
-that keeps it (`serve_app.peers`). Any other answer is passed on as it is.
+that keeps it (`serve_app.peers`), if it is of the same tenant; another tenant's is not found. Any
+other answer is passed on as it is.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from prometheus_client import Counter
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve_app.caller import CALLER
 from serve_app.dispatch import disconnected, replayed, run_app
 from serve_app.errors import StreamGoneError
 from serve_app.kept_streams import KeptStream, KeptStreams, StreamLostError
@@ -115,7 +117,7 @@ class Resumable:
             left.cancel()
 
     def _reader(self, last: EventId) -> StreamReader | None:
-        stream = self._streams.find(last.token)
+        stream = self._streams.find(last.token, CALLER.get().tenant.name)
         return None if stream is None else stream.claim(last.number + 1)
 
     def close(self) -> None:
@@ -143,7 +145,10 @@ class _Run:
         if self.stream.done():
             await self._keep(self.stream.result(), message)
         elif message["type"] == "http.response.start" and is_event_stream(message):
-            self.stream.set_result(self._streams.open(_of_any_length(message), self._abandon))
+            tenant = CALLER.get().tenant.name
+            self.stream.set_result(
+                self._streams.open(_of_any_length(message), self._abandon, tenant)
+            )
         else:
             await self._send(message)
 

@@ -9,6 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 
+from cluster.admission.keyless import NO_VLLM_KEY, VLLM_KEY_ENV
+from cluster.spec_errors import SpecError
+
 
 def haproxy_mode() -> bool:
     """Whether Ray Serve's ingress is HAProxy; must hold in the environment of every Ray process."""
@@ -50,6 +53,13 @@ def quiet_vllm() -> None:
     """Send vLLM's log to stderr, warnings only. Takes effect if vLLM is not imported yet."""
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+
+
+def refuse_vllm_key() -> None:
+    """Raises SpecError where this process's environment has the key that vLLM's server would ask
+    for: of every client, besides a tenant's own."""
+    if os.environ.get(VLLM_KEY_ENV):
+        raise SpecError([("", f"{VLLM_KEY_ENV} is set in the environment: {NO_VLLM_KEY}")])
 
 
 ENGINE_ERRORS_ENV = "TOKENFLEET_ENGINE_ERRORS"

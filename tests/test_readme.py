@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cluster.admission.keyring import key_hash
+from cluster.admission.tenants import parse_tenants
+from cluster.spec import load
 from serve_app import cli
 from serve_app.examples import DEFAULT, find
 from tests import readme
@@ -44,8 +47,22 @@ def test_it_names_all_three() -> None:
 
 def test_its_spec_is_valid(tmp_path: Path) -> None:
     file = tmp_path / "my-cluster.yaml"
-    file.write_text(readme.block("yaml", holding="models:"), encoding="utf-8")
+    file.write_text(readme.block("yaml", holding="models:\n"), encoding="utf-8")
     assert cli.main(["check", str(file)]) == 0
+
+
+def test_its_tenants_are_valid() -> None:
+    rows = yaml.safe_load(readme.block("yaml", holding="key_hashes:"))
+    assert [each.name for each in parse_tenants(rows, ["llama"])] == ["search", "nightly", "ops"]
+
+
+def test_the_keys_of_the_example_are_those_that_it_names() -> None:
+    text = find("spec-local-tenants.yaml").read_text(encoding="utf-8")
+    named = re.findall(r"demo-key-of-(\w+)", text)
+    tenants = load(find("spec-local-tenants.yaml")).tenants
+    assert [tenant.name for tenant in tenants] == named
+    for tenant in tenants:
+        assert tenant.key_hashes == (key_hash(f"demo-key-of-{tenant.name}"),)
 
 
 def test_serve_builds_a_config_file_as_it_says(tmp_path: Path) -> None:

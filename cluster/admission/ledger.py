@@ -3,13 +3,13 @@
 | field                                       | meaning                                            |
 |---------------------------------------------|----------------------------------------------------|
 | v                                           | 1: this table                                      |
-| at                                          | when it came, seconds since 1970                   |
-| id, tenant, model                           | its own id, the tenant's name, the model asked for |
+| at                                          | when it was over, seconds since 1970               |
+| id, tenant, model                           | vLLM's id of it, the tenant's name, the model      |
 | outcome                                     | answered, failed, cancelled (client gone), refused |
 | reason                                      | of a refusal (`RefusalReason`), else ""            |
 | prompt_tokens, cached_tokens, output_tokens | as in `cluster.admission.usage`                    |
 | engine_s, attempts                          | the same                                           |
-| waited_s, total_s                           | in the queue; from coming to being over            |
+| waited_s                                    | in the queue                                       |
 
 There is no text of prompts or answers in it. Readers ignore fields that they do not know; `v` goes
 up when one changes its meaning.
@@ -49,7 +49,6 @@ class LedgerRecord:
     usage: Usage
     reason: str = ""
     waited_s: float = 0.0
-    total_s: float = 0.0
 
     def line(self) -> str:
         """One line, without its end."""

@@ -170,7 +170,7 @@ def fetch(endpoint: Endpoint, path: str) -> bytes | None:
     """The body of a GET that got 200; None for anything else, nobody listening included."""
     connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=PROBE_TIMEOUT_S)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=endpoint.headers)
         response = connection.getresponse()
         return response.read() if response.status == http.HTTPStatus.OK else None
     except (OSError, http.client.HTTPException):

@@ -23,6 +23,7 @@ from loadtest.chaos.view import Answered, View, read
 from loadtest.chaos.watch import Watch
 from loadtest.client import Endpoint
 from loadtest.procstat import Role, role_of
+from loadtest.runtime.options import ADMIN_KEY_VARIABLE
 
 LOOK_EVERY_S = 1.0
 FLEET = "/fleet"
@@ -39,7 +40,7 @@ class Beside:
 
     def __init__(self, order: Order, emit: Emit) -> None:
         self._order, self._emit = order, emit
-        self._endpoint = _endpoint(order.url)
+        self._endpoint = _endpoint(order)
         self._watch = Watch(self._endpoint, order.model, local=True)
         self._faults = Faults(_no_deploy)
         self._engines = self._gateways = 0  # that the fleet is to have
@@ -82,7 +83,10 @@ class Beside:
         url, model = self._order.url, self._order.model
         body = fetch(self._endpoint, FLEET)
         if body is None:
-            raise RefusedError(f"{url} has no GET {FLEET}: it is no Tokenfleet")
+            raise RefusedError(
+                f"{url} has no GET {FLEET}: it is no Tokenfleet, or wants an admin's key, which "
+                f"${ADMIN_KEY_VARIABLE} may have"
+            )
         said = read(json.loads(body), model)
         if said is None:
             raise RefusedError(f"{url}{FLEET} lists no model {model!r}")
@@ -110,9 +114,9 @@ class Beside:
         return monotonic() - self._began_s
 
 
-def _endpoint(url: str) -> Endpoint:
+def _endpoint(order: Order) -> Endpoint:
     try:
-        return Endpoint.of(url)
+        return Endpoint.of(order.url, order.api_key)
     except ValueError as error:
         raise RefusedError(str(error)) from None
 

@@ -112,7 +112,7 @@ def _sized(spec: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
 
 async def _on_running(args: argparse.Namespace, emit: Emit) -> None:
     """On a cluster that runs already, and stays."""
-    endpoint = Endpoint.of(args.url)
+    endpoint = Endpoint.of(args.url, args.api_key)
     model = args.model or await asyncio.to_thread(served_model, endpoint)
     local = bool(await asyncio.to_thread(server_processes, endpoint.port))
     if args.faults and not local:

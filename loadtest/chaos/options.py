@@ -2,11 +2,13 @@
 
 import argparse
 from collections.abc import Sequence
+from os import environ
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from loadtest.chaos.kinds import KINDS, Kind
 from loadtest.chaos.plan import Fault
+from loadtest.runtime.options import ADMIN_KEY_VARIABLE
 
 DEFAULT_SPEC = "spec-chaos.yaml"
 KIND_NAMES = [kind.name for kind in KINDS]
@@ -22,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a running cluster instead, as http://host:port; no faults unless --faults names "
         "some, and then it must run on this machine",
     )
+    parser.add_argument("--api-key", default=environ.get(ADMIN_KEY_VARIABLE),
+                        help="an admin's, for --url, where the cluster has tenants; better set "
+                        f"${ADMIN_KEY_VARIABLE}, which is not seen")  # fmt: skip
     parser.add_argument("--model", help="which one is asked; default: the first")
     parser.add_argument("--engines", type=_count, help="to start; default: the spec's")
     parser.add_argument("--gateways", type=_count, help="to start; default: the spec's")

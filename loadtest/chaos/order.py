@@ -19,7 +19,7 @@ from loadtest.chaos.plan import Fault
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """`faults` None: all that are done by signals and that the fleet is large enough for. They are
-    `every_s` apart at least, and none is due after `duration_s`."""
+    `every_s` apart at least, and none is due after `duration_s`. `api_key`: an admin's."""
 
     url: str
     model: str
@@ -27,6 +27,7 @@ class Order:
     every_s: float
     duration_s: float
     seed: int
+    api_key: str | None = None
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

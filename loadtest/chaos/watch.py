@@ -41,7 +41,7 @@ class Watch:
 
     async def find_gateways(self) -> None:
         """Look for gateway processes of the cluster on this machine."""
-        self._gateways = await asyncio.to_thread(_gateways, self._endpoint.port, self._gateways)
+        self._gateways = await asyncio.to_thread(_gateways, self._endpoint, self._gateways)
         self._found_at_s = monotonic()
 
     @property
@@ -57,24 +57,24 @@ class Watch:
         return rss_bytes(await asyncio.to_thread(server_processes, self._endpoint.port))
 
 
-def _gateways(port: int, known: Mapping[str, Endpoint]) -> dict[str, Endpoint]:
+def _gateways(ingress: Endpoint, known: Mapping[str, Endpoint]) -> dict[str, Endpoint]:
     """Each gateway's own endpoint, by its pid; `known` ones are not looked for again."""
     found = {}
-    for process in server_processes(port):
+    for process in server_processes(ingress.port):
         if role_of(process.title) is Role.GATEWAY:
             name = str(process.pid)
-            endpoint = known.get(name) or _endpoint_of(process.pid)
+            endpoint = known.get(name) or _endpoint_of(process.pid, ingress.api_key)
             if endpoint is not None:
                 found[name] = endpoint
     return found
 
 
-def _endpoint_of(pid: int) -> Endpoint | None:
+def _endpoint_of(pid: int, api_key: str | None = None) -> Endpoint | None:
     """Where a gateway process itself serves HTTP: of its sockets, the one that answers so."""
     with suppress(psutil.Error):
         for connection in psutil.Process(pid).net_connections("tcp"):
             if connection.status == psutil.CONN_LISTEN:
-                endpoint = Endpoint("127.0.0.1", connection.laddr.port)
+                endpoint = Endpoint("127.0.0.1", connection.laddr.port, api_key)
                 if fetch(endpoint, "/fleet") is not None:
                     return endpoint
     return None

@@ -1,6 +1,7 @@
 """The master's side of a run: have it built, start it, watch it, write its folder, end it."""
 
 import logging
+import os
 import time
 from argparse import Namespace
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from loadtest.runtime.disturber import Disturber
 from loadtest.runtime.facts import config_of, environment, found, instant
 from loadtest.runtime.live import Tally
 from loadtest.runtime.load import Load, LoadError
+from loadtest.runtime.options import ADMIN_KEY_VARIABLE, bearer
 from loadtest.runtime.run_state import RunState
 from loadtest.runtime.run_writer import RunWriter, folder_of
 from loadtest.runtime.staged_shape import begin, hold
@@ -138,7 +140,9 @@ class Conductor:
         if self._faults is not None:
             self._faults.begin(began_at_s, self._writer.mark, self._say)
         gevent.spawn_later(began_at_s - time.time(), begin, self._environment.shape_class)
-        scrape = gevent.spawn(self._scrape, self._writer, Scraper(aim.base_url), began_at_s)
+        headers = bearer(os.environ.get(ADMIN_KEY_VARIABLE)) or aim.headers
+        scraper = Scraper(aim.base_url, headers)
+        scrape = gevent.spawn(self._scrape, self._writer, scraper, began_at_s)
         try:
             self._watch(state, load, began_at_s)
         finally:

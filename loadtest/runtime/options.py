@@ -8,6 +8,14 @@ from typing import Any
 VARIANTS = ("cpu", "gpu")
 KEY_VARIABLE = "OPENAI_API_KEY"
 
+ADMIN_KEY_VARIABLE = "TOKENFLEET_API_KEY"
+"""The key for `/fleet` and `/metrics`, where a cluster with tenants wants an admin's."""
+
+
+def bearer(key: str | None) -> dict[str, str]:
+    """The header that shows a key, if there is one."""
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
 
 def add_load_options(parser: Any, scenario: str, **scenario_options: Any) -> None:
     """Which load, for which model of the server; `scenario` is how the parser names it: an option

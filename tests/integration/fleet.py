@@ -84,12 +84,16 @@ class Fleet:
     http: httpx2.Client
 
     @classmethod
-    def start(cls, folder: Path, spec: str = SPEC) -> "Fleet":
-        """Start a cluster; its files go to `folder`, which `spec` may call $folder."""
+    def start(cls, folder: Path, spec: str = SPEC, admin_key: str = "none") -> "Fleet":
+        """Start a cluster; its files go to `folder`, which `spec` may call $folder. `admin_key` is
+        shown with what is asked here, for a cluster with tenants."""
         path, log, port = folder / SPEC_FILE, folder / "launch.log", free_port()
         path.write_text(Template(spec).substitute(folder=folder))
         http = httpx2.Client(
-            base_url=f"http://127.0.0.1:{port}", timeout=ANSWER_WITHIN_S, trust_env=False
+            base_url=f"http://127.0.0.1:{port}",
+            timeout=ANSWER_WITHIN_S,
+            trust_env=False,
+            headers=bearer(admin_key),
         )
         return cls(load(path), launch(path, port, log), log, http)
 
@@ -139,9 +143,9 @@ class Fleet:
         assert port is not None
         return port
 
-    def client(self) -> AsyncOpenAI:
+    def client(self, api_key: str = "none") -> AsyncOpenAI:
         """The official SDK: it raises where an answer is not what the OpenAI API describes."""
-        return openai_client(self.url)
+        return openai_client(self.url, api_key)
 
     def row(self, model: str = "demo") -> dict[str, Any]:
         """A model's row of `GET /fleet`."""
@@ -198,11 +202,16 @@ class Fleet:
         )
 
 
-def openai_client(url: str) -> AsyncOpenAI:
+def bearer(key: str) -> dict[str, str]:
+    """The header that shows a key."""
+    return {"Authorization": f"Bearer {key}"}
+
+
+def openai_client(url: str, api_key: str = "none") -> AsyncOpenAI:
     """A strict client that never tries again by itself."""
     return AsyncOpenAI(
         base_url=f"{url.rstrip('/')}/v1",
-        api_key="none",
+        api_key=api_key,
         max_retries=0,
         http_client=httpx2.AsyncClient(timeout=ANSWER_WITHIN_S, trust_env=False),
         _strict_response_validation=True,

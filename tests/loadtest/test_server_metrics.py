@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -70,6 +72,31 @@ def test_a_server_without_metrics_is_of_no_use_but_one_that_is_down_may_be() -> 
     down = Scraper("http://127.0.0.1:1")
     assert down.scrape() == {}
     assert down.useful
+
+
+class Guarded(BaseHTTPRequestHandler):
+    """Shows its metrics for a key."""
+
+    def do_GET(self) -> None:
+        ok = self.headers.get("Authorization") == "Bearer k" and self.path == "/metrics"
+        self.send_response(200 if ok else 403)
+        self.end_headers()
+        self.wfile.write(METRICS)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_server_that_wants_a_key_for_its_metrics_gets_it() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Guarded) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        with_key, without = Scraper(url, {"Authorization": "Bearer k"}), Scraper(url)
+        assert (with_key.scrape(), without.scrape()) == ({RUNNING: 3.0}, {})
+        assert (with_key.useful, without.useful) == (True, False)
+        server.shutdown()
+        thread.join()
 
 
 IN_TURN = """

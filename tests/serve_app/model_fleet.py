@@ -13,14 +13,16 @@ from vllm.v1.engine import EngineCoreReadyResponse
 
 from cluster import spec as cluster_spec
 from serve_app import membership
+from serve_app.access_control import AccessControl
 from serve_app.gateway import Shell
 from serve_app.kept_streams import KeptStreams
 from serve_app.model_app import ModelApp
 from serve_app.resumable import Resumable
+from serve_app.usage_route import UsageRoute
 from tests.serve_app.asgi_call import AsgiCall
 from tests.serve_app.builders import KEYS
 from tests.serve_app.fake_core import HostThread
-from tests.serve_app.stub_models import no_peer
+from tests.serve_app.stub_models import no_peer, no_usage
 from tests.waiting import eventually
 
 CHAT = "/v1/chat/completions"
@@ -75,7 +77,9 @@ class ModelFleet:
             for model in parsed.models
         }
         resumable = Resumable(KeptStreams("here", 1_000_000, BUILD_DEADLINE_S), no_peer)
-        self.shell = Shell(self.models, 1_000_000, resumable)
+        self.shell = Shell(
+            self.models, 1_000_000, resumable, AccessControl(None), UsageRoute(no_usage)
+        )
         self._hosts: dict[str, list[HostThread]] = {name: [] for name in self.models}
         self._names = 0
         self._tasks = [asyncio.ensure_future(model.run()) for model in self.models.values()]

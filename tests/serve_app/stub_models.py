@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,12 +15,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from cluster.admission.tenants import Tenant
+from serve_app.access_control import AccessControl
 from serve_app.dispatch import SESSION_ID_HEADER
 from serve_app.errors import RETRY_AFTER_S, GatewayError
 from serve_app.gateway import Shell
 from serve_app.kept_streams import KeptStreams
 from serve_app.resumable import Resumable
 from serve_app.sse_events import EventId
+from serve_app.usage_book import Sums
+from serve_app.usage_route import UsageOfAll, UsageRoute
 from tests.waiting import DEADLINE_S
 
 LIMIT = 1000  # bytes of a body
@@ -99,9 +104,21 @@ async def no_peer(last: EventId, number: int | None) -> None:
     """A gateway that is the only one."""
 
 
-def shell(*models: Any, resumable: Resumable | None = None) -> Shell:
+async def no_usage() -> tuple[Sums, int]:
+    """Of gateways that nobody asked for anything."""
+    return {}, 0
+
+
+def shell(
+    *models: Any,
+    resumable: Resumable | None = None,
+    tenants: Sequence[Tenant] | None = None,
+    usage: UsageOfAll = no_usage,
+) -> Shell:
+    """Of an open cluster, unless there are `tenants`."""
     resumable = resumable or Resumable(KeptStreams("here", 1_000_000, DEADLINE_S), no_peer)
-    return Shell({model.name: model for model in models}, LIMIT, resumable)
+    by_name = {model.name: model for model in models}
+    return Shell(by_name, LIMIT, resumable, AccessControl(tenants), UsageRoute(usage))
 
 
 async def send(app: Shell, method: str, path: str, **request: Any) -> httpx.Response:

@@ -23,6 +23,7 @@ def spec_of(*models: dict, **more) -> ClusterSpec:
 
 
 DEMO = {"name": "demo", "source": "demo"}
+TENANTS = [{"name": "a", "key_hashes": ["0" * 64]}]
 
 
 def deployment_of(bound: Application) -> Deployment:
@@ -35,7 +36,8 @@ def gateway(spec: ClusterSpec) -> Deployment:
 
 def engines(spec: ClusterSpec) -> list[Deployment]:
     """One per model, in the spec's order."""
-    return [deployment_of(bound) for bound in gateway(spec).init_kwargs.values()]
+    bound = gateway(spec).init_kwargs
+    return [deployment_of(bound[f"engines_{index}"]) for index in range(len(spec.models))]
 
 
 def size(deployment: Deployment) -> tuple[int, int]:
@@ -284,7 +286,47 @@ def test_the_log_says_what_the_ingress_costs(environment, warning, monkeypatch, 
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with caplog.at_level("WARNING", "ray.serve"):
-        app.build({"spec": examples.DEFAULT})
+        app.build({"spec": {"models": [DEMO], "tenants": TENANTS}})
     assert [warning is not None and warning in message for message in caplog.messages] == [True] * (
         warning is not None
     )
+
+
+@pytest.mark.parametrize("tenants", [{"tenants": TENANTS}, {"tenants_file": "/t.yaml"}])
+def test_where_there_are_tenants_one_small_deployment_divides_their_limits(tenants):
+    front = gateway(spec_of(DEMO, **tenants))
+    limits = deployment_of(front.init_kwargs["limits"])
+    assert (limits.name, limits.num_replicas) == ("Limits", 1)
+    assert limits.ray_actor_options["num_cpus"] == 0
+    assert environment(limits).items() >= LEAVE_HANDLERS_ENV.items()
+
+
+def test_without_tenants_there_is_none():
+    assert "limits" not in gateway(spec_of(DEMO)).init_kwargs
+
+
+def test_other_tenants_replace_gateways_and_no_engine():
+    def versions(**more) -> tuple[str, str]:
+        front = gateway(spec_of(DEMO, **more))
+        return front._version, deployment_of(front.init_kwargs["engines_0"])._version
+
+    before, after = versions(), versions(tenants=TENANTS)
+    assert before[0] != after[0]
+    assert before[1] == after[1]
+
+
+def test_an_open_cluster_is_warned_about(monkeypatch, caplog):
+    monkeypatch.setattr(app, "start_http", lambda spec: None)
+    caplog.set_level("WARNING", "ray.serve")
+    app.build({})
+    assert "no tenants: everyone who reaches 127.0.0.1:8000" in caplog.text
+    caplog.clear()
+    app.build({"spec": {"models": [DEMO], "tenants": TENANTS}})
+    assert "no tenants" not in caplog.text
+
+
+def test_vllm_s_own_key_is_refused_before_anything_is_started(monkeypatch):
+    monkeypatch.setattr(app, "start_http", lambda spec: pytest.fail("started"))
+    monkeypatch.setenv("VLLM_API_KEY", "k")
+    with pytest.raises(SpecError, match="VLLM_API_KEY"):
+        app.build({})

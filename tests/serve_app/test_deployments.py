@@ -12,6 +12,7 @@ from ray.serve.schema import (
     DeploymentStatus,
     DeploymentStatusOverview,
     DeploymentStatusTrigger,
+    ReplicaState,
     ServeStatus,
 )
 
@@ -128,7 +129,7 @@ def test_a_controller_that_does_not_answer_is_no_error(monkeypatch):
         raise RuntimeError("the controller is starting again")
 
     monkeypatch.setattr(deployments.serve, "status", away)
-    assert deployments.read("default") == {}
+    assert deployments.read("default") == Seen()
 
 
 def test_it_reads_what_serve_calls_a_status(monkeypatch):
@@ -138,7 +139,16 @@ def test_it_reads_what_serve_calls_a_status(monkeypatch):
         replica_states={},
         message=SICK["message"],
     )
-    app = ApplicationStatusOverview(ApplicationStatus.UNHEALTHY, "", 0.0, {"Engine:one": sick})
+    front = DeploymentStatusOverview(
+        status=DeploymentStatus.HEALTHY,
+        status_trigger=DeploymentStatusTrigger.UNSPECIFIED,
+        replica_states={ReplicaState.RUNNING: 2, ReplicaState.STARTING: 1},
+        message="",
+    )
+    said = {"Engine:one": sick, deployments.GATEWAYS: front}
+    app = ApplicationStatusOverview(ApplicationStatus.UNHEALTHY, "", 0.0, said)
     status = ServeStatus(applications={"default": app})
     monkeypatch.setattr(deployments.serve, "status", lambda: status)
-    assert deployments.read("default") == {"Engine:one": SICK}
+    assert deployments.read("default") == Seen(
+        statuses={"Engine:one": SICK, "Gateway": {"status": "HEALTHY", "message": ""}}, gateways=2
+    )

@@ -11,6 +11,8 @@ from ray.exceptions import RayActorError
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentBroadcastResponse, DeploymentHandle
 
+from cluster.admission.tenants import OPEN
+from serve_app.caller import CALLER
 from serve_app.gateway import Gateway
 from serve_app.kept_streams import KeptStreams
 from serve_app.peers import Part, peer_read, read_for_peer
@@ -34,7 +36,7 @@ class TwoGateways:
 
     async def _read(self, last: EventId, number: int | None) -> Part | None:
         self.asked.append(last.owner)
-        part = await read_for_peer(self.kept, last, number)
+        part = await read_for_peer(self.kept, last, number, CALLER.get().tenant.name)
         return cloudpickle.loads(cloudpickle.dumps(part))
 
 
@@ -124,6 +126,10 @@ class Handle:
         return list(self.answers)
 
     @property
+    def usage(self) -> Handle:
+        return self
+
+    @property
     def read_stream(self) -> Handle:
         return self
 
@@ -148,7 +154,7 @@ PART = Part(1, {}, b"data: 1\n\n", complete=False)
 def test_all_gateways_are_asked(answers, part):
     handle = Handle(*answers)
     assert asyncio.run(peer_read(lambda: handle)(LAST, 1)) == part
-    assert handle.called == [("read_stream", LAST, 1)]
+    assert handle.called == [("read_stream", LAST, 1, OPEN.name)]
 
 
 def test_a_handle_that_does_not_know_the_gateways_yet_gets_to_know_them():
@@ -163,7 +169,8 @@ def test_serve_s_handle_can_still_call_every_replica():
 
 
 def test_the_gateway_takes_that_call():
-    assert list(inspect.signature(Gateway.read_stream).parameters) == ["self", "last", "number"]
+    parameters = list(inspect.signature(Gateway.read_stream).parameters)
+    assert parameters == ["self", "last", "number", "tenant"]
 
 
 def test_a_gateway_waits_for_an_event_only_so_long(monkeypatch):

@@ -55,7 +55,7 @@ def asked(order: Order) -> Iterator[Asked]:
 
 
 def test_an_order_travels() -> None:
-    for order in (ORDER, replace(ORDER, faults=(Fault.KILL_HOST, Fault.PAUSE_CORE))):
+    for order in (ORDER, replace(ORDER, faults=(Fault.KILL_HOST, Fault.PAUSE_CORE), api_key="k")):
         assert order_of(order.to_json()) == order
 
 

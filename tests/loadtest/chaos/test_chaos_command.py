@@ -53,6 +53,16 @@ def test_what_is_given_is_read() -> None:
     assert args.tokens == (20, 90)
 
 
+def test_an_admins_key_comes_from_the_environment_or_the_command_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(options, "environ", {"TOKENFLEET_API_KEY": "seen by nobody"})
+    assert parsed().api_key == "seen by nobody"
+    assert parsed("--api-key", "given").api_key == "given"
+    monkeypatch.setattr(options, "environ", {})
+    assert parsed().api_key is None
+
+
 def test_all_faults_by_default_but_those_that_the_cluster_is_too_small_for() -> None:
     assert command._checked(None, engines=3, gateways=2) == tuple(Fault)
     one_gateway = command._checked(None, engines=3, gateways=1)

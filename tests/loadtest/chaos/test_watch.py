@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,15 +18,17 @@ from loadtest.client import Endpoint
 
 
 @contextmanager
-def gateway(moved: int = 0, failed: int = 0) -> Iterator[Endpoint]:
-    """A server of this process that answers as a gateway does."""
+def gateway(moved: int = 0, failed: int = 0, key: str | None = None) -> Iterator[Endpoint]:
+    """A server of this process that answers as a gateway does, to whoever has the `key`."""
     flights = {"active": 0, "moved": moved, "failed": failed}
     row = {"id": "a", "state": "ready", "pid": os.getpid(), "running": 0, "waiting": 0}
     models = [{"name": "m", "engines": [row], "flights": flights}]
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200 if self.path == "/fleet" else 404)
+            shown = self.headers.get("Authorization")
+            allowed = key is None or shown == f"Bearer {key}"
+            self.send_response(200 if self.path == "/fleet" and allowed else 404)
             self.end_headers()
             self.wfile.write(json.dumps({"models": models}).encode())
 
@@ -57,6 +60,20 @@ def test_a_gateways_own_port_is_the_one_that_answers_so() -> None:
         assert watch._endpoint_of(os.getpid()) == endpoint
         silent.shutdown(socket.SHUT_RDWR)
     assert watch._endpoint_of(os.getpid()) is None
+
+
+def test_a_cluster_with_tenants_is_looked_at_with_an_admins_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with gateway(key="secret") as ingress:
+        assert watch._endpoint_of(os.getpid()) is None
+        shown = Endpoint(ingress.host, ingress.port, "secret")
+        process = SimpleNamespace(pid=os.getpid(), title="ray::ServeReplica:default:Gateway")
+        monkeypatch.setattr(watch, "server_processes", lambda port: [process])
+        for local in (False, True):
+            assert asyncio.run(Watch(shown, "m", local=local).look()).ready == {"a": os.getpid()}
+            assert not asyncio.run(Watch(ingress, "m", local=local).look()).gateways
+    assert "secret" not in repr(shown)
 
 
 def _refuse(listener: socket.socket) -> None:

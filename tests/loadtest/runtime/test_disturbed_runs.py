@@ -58,7 +58,7 @@ def test_a_server_that_is_no_fleet_is_refused_before_the_load(tmp_path: Path) ->
     with timed_server() as url:
         outcome = disturbed(url, tmp_path, duration_s=1.0)
     assert outcome.status == 3
-    assert f"{url} has no GET /fleet: it is no Tokenfleet. Without them" in outcome.output
+    assert f"{url} has no GET /fleet: it is no Tokenfleet, or wants an admin" in outcome.output
     assert "--set faults=null" in outcome.output
     assert not outcome.folder.exists()
 
