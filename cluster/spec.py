@@ -401,6 +401,11 @@ class GatewaySpec(_Spec):
         "removed. Default 100: 10 GB, a bound on what the ledger may take.",
     )
 
+    @property
+    def most_replicas(self) -> int:
+        """As many gateways as there may be at a time."""
+        return self.replicas if self.scaling is None else self.scaling.max
+
     @field_validator("env")
     @classmethod
     def _no_vllm_key(cls, value: dict[str, str]) -> dict[str, str]:

@@ -155,6 +155,8 @@ class Engine:
             core_ready=self._core.core_ready,
             block_tokens=block_tokens,
             kv_total_tokens=(self._config.cache_config.num_gpu_blocks or 0) * block_tokens,
+            max_num_seqs=self._config.scheduler_config.max_num_seqs,
+            max_num_batched_tokens=self._config.scheduler_config.max_num_batched_tokens,
         )
         heartbeat = Heartbeat(limits.heartbeat_interval_s, limits.heartbeat_timeout_s)
         clock = StepClock(limits.stall_timeout_s)

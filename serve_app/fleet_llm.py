@@ -1,8 +1,9 @@
 """vLLM's AsyncLLM over a switch: the engine client of one model's API server.
 
-Adds two things. When the switch had to end a request, the client is told why, in vLLM's own error
-types (500 for a lost engine, 503 where trying again helps) instead of "Internal server error". And
-a request that is only to be explained ends here, where it is complete (`explaining`).
+Adds three things. When the switch had to end a request, the client is told why, in vLLM's own error
+types (500 for a lost engine, 503 where trying again helps) instead of "Internal server error". A
+request that has a ticket waits for its turn (`ticket`). And one that is only to be explained ends
+here, where it is complete (`explaining`).
 
 `_add_request` is private to vLLM, and the one place where a request for one answer is an
 `EngineCoreRequest` and not yet registered; `tests/serve_app/test_explaining.py` fails when it
@@ -11,9 +12,10 @@ changes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from copy import copy
 from dataclasses import fields
+from http import HTTPStatus
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -25,14 +27,17 @@ from vllm.config import (
     VllmConfig,
 )
 from vllm.engine.arg_utils import AsyncEngineArgs
-from vllm.exceptions import GenerationError, RetryableRequestError
+from vllm.exceptions import GenerationError, GracefulHTTPError, RetryableRequestError
 from vllm.outputs import PoolingRequestOutput, RequestOutput
+from vllm.sampling_params import SamplingParams
 from vllm.v1.engine import EngineCoreRequest
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.output_processor import RequestOutputCollector
 
+from serve_app.errors import GatewayError
 from serve_app.explaining import question
 from serve_app.switch import Switch
+from serve_app.ticket import TICKET, Ticket
 from serve_app.vllm_private import prometheus_logger
 
 _ENGINE_ONLY = frozenset(
@@ -63,6 +68,27 @@ def frontend_config(args: AsyncEngineArgs) -> VllmConfig:
     return config
 
 
+class AdmissionError(GracefulHTTPError):
+    """The request is refused; the gateway's answer says when to come again."""
+
+
+def offered_tokens(prompt: Any) -> int:
+    """The prompt's length in tokens, as vLLM's server hands it on; 1 where it has none yet (a
+    stream of audio)."""
+    if isinstance(prompt, Mapping):
+        if (ids := prompt.get("prompt_token_ids")) is not None:
+            return len(ids)
+        if (embeds := prompt.get("prompt_embeds")) is not None:
+            return len(embeds)
+    return 1
+
+
+def _begin(request_id: str) -> tuple[Ticket | None, str, bool]:
+    """The current request's ticket, the name of this prompt, and that it is not at its end."""
+    ticket = TICKET.get()
+    return ticket, request_id if ticket is None else ticket.begin(request_id), False
+
+
 class FleetLLM(AsyncLLM):
     """Blocks in its constructor until the switch has announced an engine."""
 
@@ -82,19 +108,54 @@ class FleetLLM(AsyncLLM):
     async def generate(
         self, prompt: Any, sampling_params: Any, request_id: str, **kwargs: Any
     ) -> AsyncGenerator[RequestOutput, None]:
-        async for output in super().generate(prompt, sampling_params, request_id, **kwargs):
-            # Of several answers to one request (`n`) any may be the one that failed.
-            if any(answer.finish_reason == "error" for answer in output.outputs):
-                self._raise_cause(request_id)
-            yield output
+        ticket, name, is_whole = _begin(request_id)
+        try:
+            await self._admit(ticket, name, prompt, sampling_params)
+            async for output in super().generate(prompt, sampling_params, name, **kwargs):
+                # Of several answers to one request (`n`) any may be the one that failed.
+                if any(answer.finish_reason == "error" for answer in output.outputs):
+                    self._raise_cause(name)
+                yield output
+            is_whole = True
+        finally:
+            if ticket is not None:
+                ticket.end(name, whole=is_whole)
 
     async def encode(
         self, prompt: Any, pooling_params: Any, request_id: str, **kwargs: Any
     ) -> AsyncGenerator[PoolingRequestOutput, None]:
-        async for output in super().encode(prompt, pooling_params, request_id, **kwargs):
-            if getattr(output, "error", None) is not None:
-                self._raise_cause(request_id)
-            yield output
+        ticket, name, is_whole = _begin(request_id)
+        try:
+            await self._admit(ticket, name, prompt, pooling_params)
+            async for output in super().encode(prompt, pooling_params, name, **kwargs):
+                if getattr(output, "error", None) is not None:
+                    self._raise_cause(name)
+                yield output
+            is_whole = True
+        finally:
+            if ticket is not None:
+                ticket.end(name, whole=is_whole)
+
+    async def _admit(self, ticket: Ticket | None, name: str, prompt: Any, params: Any) -> None:
+        """Wait for the request's turn. Raises AdmissionError where it is refused."""
+        if ticket is None or question() is not None:
+            return
+        prompt_tokens = offered_tokens(prompt)
+        most_tokens = self._most_tokens(params, prompt_tokens)
+        try:
+            await ticket.admitted(name, prompt_tokens, most_tokens)
+        except GatewayError as error:
+            raise AdmissionError(str(error), HTTPStatus(error.status)) from error
+
+    def _most_tokens(self, params: Any, prompt_tokens: int) -> int | None:
+        """That the answers may have together; None where their client has set no bound: vLLM's
+        server then sets what the model's length leaves."""
+        if not isinstance(params, SamplingParams):
+            return 0
+        left = self.model_config.max_model_len - prompt_tokens
+        if params.max_tokens is None or params.max_tokens >= left:
+            return None
+        return params.n * params.max_tokens
 
     async def add_request(
         self, request_id: str, prompt: Any, params: Any, *rest: Any, **more: Any
@@ -103,7 +164,10 @@ class FleetLLM(AsyncLLM):
             # Each of its answers is a request like any other; vLLM registers them elsewhere.
             params = copy(params)
             params.n = 1
-        return await super().add_request(request_id, prompt, params, *rest, **more)
+        queue = await super().add_request(request_id, prompt, params, *rest, **more)
+        if (ticket := TICKET.get()) is not None:
+            ticket.sent(getattr(params, "n", 1))
+        return queue
 
     async def _add_request(self, request: EngineCoreRequest, *rest: Any) -> None:
         if (asked := question()) is not None:

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from vllm.v1.engine import EngineCoreOutput, EngineCoreRequest
 from vllm.v1.outputs import LogprobsLists
 
+from cluster.admission.usage import FlightAccount
 from cluster.failover import FailoverLimits, LossCause, RequestTraits, ResumeKind, ends_soon
 from cluster.lifecycle import FLIGHT, FlightEvent, FlightState
 from cluster.types import ReplicaId
+from serve_app.resume import prompt_tokens
 
 
 class ReplayDivergedError(Exception):
@@ -30,7 +32,8 @@ class Flight:
     The live attempt was sent at `sent_at_s`; `replay_left` is how many of its next tokens are
     repetitions. Its first own tokens came at `first_step_at_s`, after `first_step_tokens` of
     earlier attempts. The request itself came at `arrived_at_s`, its first answer, of whichever
-    attempt, at `began_at_s`.
+    attempt, at `began_at_s`, from an engine that had `cached_tokens` of the prompt, where it said
+    so. `account`: what it used.
     """
 
     request: EngineCoreRequest
@@ -48,10 +51,21 @@ class Flight:
     held_since_s: float | None = None
     sent_at_s: float = 0.0
     answered: bool = False
+    cached_tokens: int | None = None
     first_step_at_s: float | None = None
     first_step_tokens: int = 0
     arrived_at_s: float = 0.0
     began_at_s: float | None = None
+    account: FlightAccount = field(init=False)
+    _accounted_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        self.account = FlightAccount(prompt_tokens=prompt_tokens(self.request))
+
+    @property
+    def name(self) -> str:
+        """The API server's; all answers to one request have it."""
+        return self.request.external_req_id or self.request_id
 
     @property
     def request_id(self) -> str:
@@ -68,6 +82,7 @@ class Flight:
         self.advance(FlightEvent.SENT)
         self.attempts += 1
         self.attempt_id, self.engine_id, self.sent_at_s = attempt_id, engine_id, now_s
+        self.account.sent(attempt_id, now_s)
         self.replay_left = len(self.emitted) if kind is ResumeKind.REPLAY else 0
         self.held_since_s = self.first_step_at_s = None
 
@@ -92,8 +107,13 @@ class Flight:
         if cause.is_death and self.engine_id is not None:
             self.died_on.add(self.engine_id)
 
-    def detach(self) -> None:
+    def detach(self, now_s: float) -> None:
         """Forget the live attempt: whatever it still says is stale."""
+        if self.attempt_id is not None:
+            new_tokens = len(self.emitted) - self._accounted_tokens
+            self.account.answered(self.attempt_id, new_tokens, self.cached_tokens)
+            self.account.over(self.attempt_id, now_s)
+            self._accounted_tokens += new_tokens
         self.attempt_id = self.engine_id = None
 
     def accept(
@@ -113,7 +133,10 @@ class Flight:
         elif output.events:
             for event in output.events:
                 event.timestamp += clock_shift_s
-        self.answered = True
+        if not self.answered:
+            self.answered = True
+            if output.prefill_stats is not None:
+                self.cached_tokens = output.prefill_stats.num_cached_tokens
         if self.first_step_at_s is None:
             self.first_step_at_s, self.first_step_tokens = now_s, len(self.emitted)
         self.emitted.extend(output.new_token_ids)

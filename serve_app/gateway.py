@@ -21,9 +21,8 @@ from prometheus_client import REGISTRY
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from ray import serve
 from ray.serve.handle import DeploymentHandle
-from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from vllm import envs
 
 from cluster import spec as cluster_spec
@@ -31,6 +30,8 @@ from cluster.admission.tenants import OPEN
 from cluster.scaling.gateway_scaler import GatewayLoad
 from serve_app import deployments, wire_secret
 from serve_app.access_control import AccessControl
+from serve_app.admission_desk import AdmissionDesk
+from serve_app.admitted_answer import AdmittedAnswer, refusal
 from serve_app.caller import CALLER
 from serve_app.dispatch import (
     BODYLESS_METHODS,
@@ -61,7 +62,8 @@ from serve_app.resumable import Resumable, asks_for_ids, last_event_id
 from serve_app.route_access import MODELS_PATH, READING, USAGE_PATH
 from serve_app.scaling_stats import GatewayStats, gateway_stats
 from serve_app.sse_events import EventId
-from serve_app.tenancy import Desk, Tenancy
+from serve_app.tenancy import Tenancy
+from serve_app.ticket import Ticket
 from serve_app.usage_book import Counted
 from serve_app.usage_route import UsageRoute, usage_of_all
 
@@ -93,8 +95,10 @@ class Shell:
         resumable: Resumable,
         access: AccessControl,
         usage: UsageRoute,
+        desk: AdmissionDesk | None = None,
     ) -> None:
         self._models = models
+        self._desk = desk
         self._access = access
         self._max_body_bytes = max_body_bytes
         self._resumable = resumable
@@ -115,7 +119,7 @@ class Shell:
         try:
             caller = self._access.caller(scope)
         except GatewayError as error:
-            await _refusal(error)(scope, receive, send)
+            await refusal(error)(scope, receive, send)
             return
         before = CALLER.set(caller)
         try:
@@ -135,7 +139,7 @@ class Shell:
         except ClientGoneError:
             return
         except GatewayError as error:
-            await _refusal(error)(scope, receive, send)
+            await refusal(error)(scope, receive, send)
         finally:
             self.streams -= 1
 
@@ -151,7 +155,14 @@ class Shell:
         answer = self._resumable.answer if asks_for_ids(scope) else run_app
 
         async def run(app: ASGIApp, send: Send) -> None:
-            await answer(app, scope, picked.receive, _with_retry_after(send, picked.model))
+            ticket = self._ticket(picked)
+            admitted = AdmittedAnswer(send, ticket, picked.model.retry_after_s)
+            if ticket is not None:
+                app = partial(ticket.run, app)
+            try:
+                await answer(app, scope, picked.receive, admitted)
+            finally:
+                await admitted.close()
 
         if picked.body is None or picked.model.ready:
             for_engine = picked.body is not None or scope["type"] == "websocket"
@@ -160,6 +171,12 @@ class Shell:
         keep_alive = asks_for_stream(picked.body)
         ready = picked.model.ready_app()
         await run_when_ready(ready, run, receive, send, keep_alive=keep_alive)
+
+    def _ticket(self, picked: _Picked) -> Ticket | None:
+        """For what may give an engine something to do."""
+        if self._desk is None or picked.body is None:
+            return None
+        return self._desk.ticket(picked.model.name, CALLER.get().tenant)
 
     def _own_route(self, scope: Scope) -> Callable[[Scope], Awaitable[Response]] | None:
         if scope.get("method") not in READING:
@@ -178,8 +195,9 @@ class Shell:
         run = partial(run_app, await model.ready_app())
         request, said = await understood(run, {**scope, **asked}, picked.receive)
         if request is None:
+            answer = AdmittedAnswer(send, None, model.retry_after_s)
             for message in said:
-                await _with_retry_after(send, model)(message)
+                await answer(message)
             return
         explanation = await asyncio.to_thread(model.switch.explain, request)
         if explanation is None:
@@ -262,7 +280,7 @@ class Shell:
         for card in await self._cards():
             if card["id"] == name:
                 return JSONResponse(card)
-        return _refusal(self._unknown(name))
+        return refusal(self._unknown(name))
 
     async def _cards(self) -> list[dict[str, Any]]:
         return [card for model in self._allowed for card in await model.model_cards()]
@@ -275,25 +293,6 @@ async def _lifespan(receive: Receive, send: Send) -> None:
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
             return
-
-
-def _refusal(error: GatewayError) -> Response:
-    after_s = error.retry_after_s
-    headers = {} if after_s is None else {"retry-after": str(after_s)}
-    return JSONResponse(error.body(), error.status, {**error.headers, **headers})
-
-
-def _with_retry_after(send: Send, model: ModelApp) -> Send:
-    """Every 503 tells the client when to try again, vLLM's own too."""
-
-    async def send_on(message: Message) -> None:
-        if message["type"] == "http.response.start" and message["status"] == 503:
-            headers = MutableHeaders(raw=list(message.get("headers", ())))
-            headers.setdefault("retry-after", str(model.retry_after_s()))
-            message = {**message, "headers": headers.raw}
-        await send(message)
-
-    return send_on
 
 
 @serve.ingress()
@@ -315,17 +314,23 @@ class Gateway:
         make_room(parsed.gateway.max_ongoing_requests, "gateway.max_ongoing_requests")
         keys = (await asyncio.to_thread(wire_secret.keys)).own
         look_again = asyncio.Event()
+        self._desk = AdmissionDesk(
+            parsed,
+            gateway=self._name,
+            tenants=self._tenancy.tenants,
+            on_served=self._tenancy.usage.told,
+        )
         self._models = {
-            model.name: ModelApp(parsed, model, keys, look_again.set) for model in parsed.models
+            model.name: ModelApp(parsed, model, keys, look_again.set, self._desk)
+            for model in parsed.models
         }
         self._streams = _kept_streams(parsed.gateway)
         self._resumable = Resumable(self._streams, peer_read(_gateways))
         max_body_bytes = round(parsed.gateway.max_body_mb * BYTES_PER_MB)
         usage = UsageRoute(usage_of_all(_gateways, app))
         self._shell = Shell(
-            self._models, max_body_bytes, self._resumable, self._tenancy.access, usage
+            self._models, max_body_bytes, self._resumable, self._tenancy.access, usage, self._desk
         )
-        self._desk: Desk | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._spawn(self._tenancy.run(self._desk))
         self._spawn(self._build_models())
@@ -344,8 +349,7 @@ class Gateway:
 
     def _have_gateways(self, count: int) -> None:
         """So many divide the engines' room."""
-        if self._desk is not None:
-            self._desk.share_room(1 / count)
+        self._desk.share_room(1 / count)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return self._shell

@@ -20,6 +20,8 @@ class HostIdentity:
     core_ready: bytes
     block_tokens: int
     kv_total_tokens: int
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
 
     def ready(self) -> Ready:
         """The message for a switch that connects now."""
@@ -34,4 +36,6 @@ class HostIdentity:
             core_ready=self.core_ready,
             block_tokens=self.block_tokens,
             kv_total_tokens=self.kv_total_tokens,
+            max_num_seqs=self.max_num_seqs,
+            max_num_batched_tokens=self.max_num_batched_tokens,
         )

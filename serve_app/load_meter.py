@@ -95,9 +95,12 @@ class LoadMeter:
         """
         idle = self._is_idle()
         core, cost = self._core, self._cost.cost
+        given = len(self._waiting) + len(self._decoding)  # of which the core's word may know less
         return Load(
             running_requests=0 if idle else core.running_requests,
-            waiting_requests=0 if idle else core.waiting_requests,
+            waiting_requests=0
+            if idle
+            else max(core.waiting_requests, given - core.running_requests),
             kv_use_frac=0.0 if idle else core.kv_use_frac,
             steps=self._steps,
             bad_messages=bad_messages,

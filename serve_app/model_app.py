@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -26,11 +27,13 @@ from cluster.failover import FailoverLimits
 from cluster.routing import policies
 from cluster.spec import ClusterSpec, ModelSpec
 from serve_app import engine_args, membership
+from serve_app.admission_desk import AdmissionDesk
 from serve_app.decision_writer import DecisionWriter
 from serve_app.deployments import Status
 from serve_app.engine_history import Wait
 from serve_app.errors import RETRY_AFTER_S, ModelFailedError, NoEngineError
 from serve_app.fleet_llm import FleetLLM, frontend_config
+from serve_app.flight_news import FlightNews
 from serve_app.link import Heartbeat
 from serve_app.scaling_record import Scaled
 from serve_app.scaling_stats import ModelStats
@@ -46,7 +49,7 @@ class ModelApp:
     `scaled` how many of them were wanted last, `start_s` what the last one's start took.
 
     Made on the gateway's event loop. `keys` are what it shows to engines; `on_no_engine` is called
-    when there is none any more.
+    when there is none any more; `desk` has its requests wait for their turn.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class ModelApp:
         model: ModelSpec,
         keys: KeyPair,
         on_no_engine: Callable[[], None] = lambda: None,
+        desk: AdmissionDesk | None = None,
     ) -> None:
         limits = spec.failover
         self.failure: str | None = None
@@ -84,8 +88,12 @@ class ModelApp:
             keys=keys,
             on_engines=self._engines_changed,
             on_decision=DecisionWriter.of(model.routing),
+            on_news=_nobody_hears if desk is None else partial(desk.news, model.name),
             slo=model.slo.slo,
         )
+        self._desk = desk
+        if desk is not None:
+            desk.have_line(model.name, self.switch)
         self._model = model
         self._hold_timeout_s = limits.hold_timeout_s
         self._lifespan = AsyncExitStack()
@@ -174,7 +182,9 @@ class ModelApp:
         """For the scaler, from the gateway of that id. A model that cannot be served here needs no
         engine to find out."""
         built = self.app is not None or self.failure is not None
-        return ModelStats(signals=self.switch.counted(gateway, self._held), built=built)
+        waiting, *more = (0,) if self._desk is None else self._desk.counts(self.name)
+        signals = self.switch.counted(gateway, self._held + waiting, *more)
+        return ModelStats(signals=signals, built=built)
 
     @property
     def asleep(self) -> bool:
@@ -196,6 +206,7 @@ class ModelApp:
             "backing_off": backing_off,
             "scaling": None if self.scaled is None else msgspec.to_builtins(self.scaled),
             "held": self._held,
+            "queue": None if self._desk is None else self._desk.row(self.name),
         }
         return row | snapshot
 
@@ -222,6 +233,9 @@ class ModelApp:
         membership.unsubscribe(self.name)
         await self._lifespan.aclose()
         self.switch.stop()
+
+
+def _nobody_hears(_news: FlightNews) -> None: ...
 
 
 def _wait_rows(waits: Sequence[Wait], now_s: float) -> list[dict[str, Any]]:

@@ -24,10 +24,12 @@ from cluster.failover import FailoverLimits, LossCause
 from cluster.lifecycle import ENGINE, EngineEvent, EngineState
 from cluster.routing import Router
 from cluster.scaling.limits import Slo
+from cluster.scaling.request_counts import RequestCounts
 from cluster.scaling.signals import GatewaySignals
 from cluster.types import ReplicaId
 from serve_app.engine_choice import OnDecision
 from serve_app.failures import Failure
+from serve_app.flight_news import OnNews, engine_states
 from serve_app.front_port import FrontAddresses, FrontPort
 from serve_app.link import Heartbeat, Link
 from serve_app.reactor import Reactor
@@ -68,8 +70,9 @@ class Switch:
     `keys` are what it shows to engines (`wire_security.WireKeys.own`).
 
     `on_engines` is called, from the switch's thread, with the number of engines that can take a
-    request, whenever it has changed; `on_decision` with every routing decision. `slo` is what the
-    scaler is told was in time.
+    request, whenever it has changed; `on_decision` with every routing decision; `on_news` with what
+    is over, before the API server hears of it, and with the engines' state while it is `watch`ed.
+    `slo` is what the scaler is told was in time.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class Switch:
         rng: random.Random | None = None,
         on_engines: Callable[[int], None] | None = None,
         on_decision: OnDecision | None = None,
+        on_news: OnNews = lambda _news: None,
         slo: Slo | None = None,
     ) -> None:
         self.name = name
@@ -92,6 +96,7 @@ class Switch:
         self._heartbeat, self._keys = heartbeat, keys
         self._on_engines = on_engines
         self._told_engines = 0
+        self._on_news, self._is_watched = on_news, False
         self._core = SwitchCore(
             router=router,
             rng=rng or random.Random(),
@@ -109,7 +114,7 @@ class Switch:
         self._next_stats_s = 0.0
         self._reactor = Reactor(
             f"switch-{name}",
-            on_turn=self._tell_engines,
+            on_turn=self._on_turn,
             on_tick=self._on_tick,
             on_stop=self._close_links,
         )
@@ -149,9 +154,24 @@ class Switch:
         """How many engines can take a request now."""
         return self._core.open_engines
 
-    def counted(self, gateway: str, held_requests: int) -> GatewaySignals:
-        """What has come through here, for the scaler; `held_requests` wait outside of it."""
-        return self._core.counts.signals(gateway, held_requests + len(self._core.held))
+    def counted(self, gateway: str, held_requests: int, *more: RequestCounts) -> GatewaySignals:
+        """What has come through here, for the scaler, and what was counted outside of it, where
+        `held_requests` wait."""
+        return self._core.counts.signals(gateway, held_requests + len(self._core.held), *more)
+
+    def watch(self, wanted: bool) -> None:
+        """Whether news is to say how the engines are, whenever there may be more room: now, too."""
+        self._is_watched = wanted
+        if wanted:
+            self._reactor.post(self._look_again)
+
+    def expect(self, name: str, offered_at_s: float) -> None:
+        """A request of that name will come, which has been counted: it was there at that time."""
+        self._core.offered_at_s[name] = offered_at_s
+
+    def forget(self, name: str) -> None:
+        """It has come, or will not."""
+        self._core.offered_at_s.pop(name, None)
 
     def stop(self) -> None:
         """End the thread and close every socket; the engines abort what was running for it."""
@@ -168,6 +188,20 @@ class Switch:
         if now_s >= self._next_stats_s:
             self._next_stats_s = now_s + STATS_EVERY_S
             self.outputs(self._core.stats())
+
+    def _on_turn(self) -> None:
+        self._tell_engines()
+        if self._core.news.has_ended or (self._is_watched and self._core.news.changed):
+            self._tell_news()
+
+    def _look_again(self) -> None:
+        self._core.news.changed = True
+
+    def _tell_news(self) -> None:
+        core, engines = self._core, None
+        if self._is_watched:
+            engines = engine_states(core.engines.values(), core.view, time.monotonic())
+        self._on_news(core.news.take(engines))
 
     def _tell_engines(self) -> None:
         engines = self._core.open_engines
@@ -243,7 +277,7 @@ class Switch:
         if kind is Kind.STEP:
             self._core.step(engine_id, self._outputs.decode(frames), time.monotonic())
         elif kind is Kind.LOAD:
-            self._core.load(engine_id, unpack(frames, Load))
+            self._core.load(engine_id, unpack(frames, Load), time.monotonic())
         elif kind in (Kind.KV, Kind.KV_ALL):
             self._core.cache(engine_id, cache_news(frames))
         elif kind is Kind.RESULT:
@@ -318,6 +352,8 @@ class Switch:
             self._reactor.post(lambda: self._drop_life(link, life))
 
     def outputs(self, outputs: EngineCoreOutputs) -> None:
+        if self._core.news.has_ended:
+            self._tell_news()
         if self._front is not None:
             self._front.send(outputs)
 

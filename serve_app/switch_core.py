@@ -40,6 +40,7 @@ from cluster.types import ReplicaId, Rng
 from serve_app import resume
 from serve_app.engine_choice import EngineChoice, OnDecision
 from serve_app.failures import Failure, error_output
+from serve_app.flight_news import FlightNewsBox
 from serve_app.flights import Flight, ReplayDivergedError
 from serve_app.switch_engines import Engine, Loss, load_report
 from serve_app.utility_calls import UtilityCalls
@@ -107,7 +108,9 @@ class SwitchCore:
         self.held: dict[str, Flight] = {}  # those with no engine now, oldest first
         self.counters = Counters()
         self.losses: deque[Loss] = deque(maxlen=REMEMBERED_LOSSES)  # newest last
-        self.failures: OrderedDict[str, Failure] = OrderedDict()  # by external request id
+        self.failures: OrderedDict[str, Failure] = OrderedDict()  # by the API server's name
+        self.news = FlightNewsBox()
+        self.offered_at_s: dict[str, float] = {}  # by the API server's name, of those that waited
         self.utilities = UtilityCalls(ports.ask, ports.answer, limits.hold_timeout_s)
         self._choice = EngineChoice(self.view, router, rng, on_decision)
         self._limits, self._ports = limits, ports
@@ -120,23 +123,27 @@ class SwitchCore:
         resume.drop_reserved(request)
         known = self.flights.get(request.request_id)
         if known is not None:
-            self._continue_input(known, request)
+            self._continue_input(known, request, now_s)
             return
-        flight = Flight(request, resume.traits(request), arrived_at_s=now_s)
-        self.counts.arrived(resume.prompt_tokens(request))
+        flight = Flight(request, resume.traits(request))
+        offered_at_s = self.offered_at_s.get(flight.name)
+        if offered_at_s is None:
+            self.counts.arrived(resume.prompt_tokens(request))
+        flight.arrived_at_s = now_s if offered_at_s is None else offered_at_s
         self.flights[request.request_id] = flight
+        self.news.arrived(flight)
         if len(self.flights) > self._max_flights:
-            self._fail(flight, FailReason.OVERLOADED)
+            self._fail(flight, FailReason.OVERLOADED, now_s)
             return
         self._dispatch(flight, now_s)
 
-    def _continue_input(self, flight: Flight, request: EngineCoreRequest) -> None:
+    def _continue_input(self, flight: Flight, request: EngineCoreRequest, now_s: float) -> None:
         if flight.engine_id is None or flight.attempt_id is None:
-            self._fail(flight, FailReason.NOT_RESUMABLE)
+            self._fail(flight, FailReason.NOT_RESUMABLE, now_s)
             return
         attempt_id, engine_id = flight.attempt_id, flight.engine_id
         piece = resume.attempt_request(request, attempt_id, ResumeKind.RESEND, [])
-        if not self._send(flight, piece):
+        if not self._send(flight, piece, now_s):
             self._ports.abort(engine_id, [attempt_id])
 
     def abort(self, request_ids: list[str], now_s: float) -> None:
@@ -149,7 +156,7 @@ class SwitchCore:
             if flight.engine_id is not None and flight.attempt_id is not None:
                 by_engine.setdefault(flight.engine_id, []).append(flight.attempt_id)
             self._count_end(flight, now_s)
-            self._end(flight, FlightEvent.ABORTED)
+            self._end(flight, FlightEvent.ABORTED, now_s)
             self.counters.aborted += 1
         for engine_id, attempt_ids in by_engine.items():
             self._ports.abort(engine_id, attempt_ids)
@@ -172,6 +179,7 @@ class SwitchCore:
         self.utilities.engine_joined(engine_id, self.engines.keys())
         self._dispatch_held(now_s)
         self._shed(now_s)
+        self.news.changed = True
 
     def engine_leaving(self, engine_id: ReplicaId, leaving: bool, now_s: float) -> None:
         """An engine is to be removed, or (`leaving` false) not after all. Unknown ones are ignored.
@@ -182,6 +190,7 @@ class SwitchCore:
         if engine is None or engine.leaving == leaving:
             return
         engine.leaving = leaving
+        self.news.changed = True
         self._shed(now_s)
         if not leaving:
             self._dispatch_held(now_s)
@@ -191,6 +200,7 @@ class SwitchCore:
         engine = self.engines.pop(engine_id, None)
         if engine is None:
             return
+        self.news.changed = True
         if not cause.is_planned:
             self.losses.append(Loss(now_s, engine_id, cause))
         self.utilities.engine_lost(engine_id, self.engines.keys())
@@ -205,11 +215,12 @@ class SwitchCore:
                 engine_id, cause.value, len(flights), still_held,
             )  # fmt: skip
 
-    def load(self, engine_id: ReplicaId, load: Load) -> None:
+    def load(self, engine_id: ReplicaId, load: Load, now_s: float) -> None:
         """An engine's load report."""
         engine = self.engines.get(engine_id)
         if engine is not None:
-            engine.load = load
+            engine.load, engine.load_at_s = load, now_s
+            self.news.changed = True
             self.view.reported(engine_id, load_report(load))
 
     def cache(self, engine_id: ReplicaId, said: KvChanges | KvSnapshot) -> None:
@@ -255,12 +266,13 @@ class SwitchCore:
             return None
         if flight.first_step_at_s is None:
             self.view.began(output.request_id)
+            self.news.changed = True
         try:
             accepted = flight.accept(output, engine.clock_shift_s, now_s)
         except ReplayDivergedError as error:
             logger.error("%s (engine %s)", error, engine.id)
             self._ports.abort(engine.id, [output.request_id])
-            self._fail(flight, FailReason.DIVERGED)
+            self._fail(flight, FailReason.DIVERGED, now_s)
             return None
         if accepted is not None:
             self._count_answer(flight, accepted, now_s)
@@ -272,7 +284,7 @@ class SwitchCore:
             self.counts.began(now_s - flight.arrived_at_s)
         if output.finish_reason is not None:
             self._count_end(flight, now_s)
-            self._end(flight, FlightEvent.FINISHED)
+            self._end(flight, FlightEvent.FINISHED, now_s)
             self.counters.finished += 1
 
     def _count_end(self, flight: Flight, now_s: float) -> None:
@@ -292,7 +304,7 @@ class SwitchCore:
         for flight in list(self.held.values()):
             assert flight.held_since_s is not None
             if now_s - flight.held_since_s >= self._limits.hold_timeout_s:
-                self._fail(flight, FailReason.NO_ENGINE)
+                self._fail(flight, FailReason.NO_ENGINE, now_s)
         self.utilities.tick(now_s)
 
     def stats(self) -> EngineCoreOutputs:
@@ -346,7 +358,7 @@ class SwitchCore:
         able = self._less_busy(flight, here, now_s)
         if able and flight.traits.resumable:
             self._ports.abort(here.id, [flight.attempt_id])
-            self._detach(flight, LossCause.HEDGED)
+            self._detach(flight, LossCause.HEDGED, now_s)
             self.counters.moved += 1
             self._start(flight, able, now_s)
 
@@ -387,7 +399,7 @@ class SwitchCore:
         if able := self._able(flight):
             self._start(flight, able, now_s)
         elif self._allowed(flight):
-            self._fail(flight, FailReason.NOT_RESUMABLE)
+            self._fail(flight, FailReason.NOT_RESUMABLE, now_s)
         else:
             self._hold(flight, now_s)
 
@@ -408,18 +420,18 @@ class SwitchCore:
             self.counts.sent(max(size.prompt_tokens - picked.cached_tokens, 0))
         engine.take(flight, attempt_id)
         attempt = resume.attempt_request(flight.request, attempt_id, kind, flight.emitted)
-        if self._send(flight, attempt):
+        if self._send(flight, attempt, now_s):
             # What is not sent must not count: the engine reports how many it has received.
             self.view.sent(engine.id, attempt_id, size, picked.cached_tokens)
 
-    def _send(self, flight: Flight, attempt: EngineCoreRequest) -> bool:
+    def _send(self, flight: Flight, attempt: EngineCoreRequest, now_s: float) -> bool:
         """Send it to the flight's engine; where that cannot be, fail the flight."""
         assert flight.engine_id is not None
         try:
             self._ports.add(flight.engine_id, attempt)
         except WireError as error:
             logger.error("request %s cannot be sent: %s", flight.request_id, error)
-            self._fail(flight, FailReason.TOO_LARGE)
+            self._fail(flight, FailReason.TOO_LARGE, now_s)
             return False
         return True
 
@@ -430,10 +442,10 @@ class SwitchCore:
 
     def _move(self, flight: Flight, cause: LossCause, now_s: float) -> None:
         """The flight's engine is lost to it: go on elsewhere, or fail."""
-        self._detach(flight, cause)
+        self._detach(flight, cause, now_s)
         decision = self._decide(flight, cause)
         if decision.fail is not None:
-            self._fail(flight, decision.fail)
+            self._fail(flight, decision.fail, now_s)
             return
         self.counters.moved += 1
         self._dispatch(flight, now_s)
@@ -448,37 +460,38 @@ class SwitchCore:
             limits=self._limits,
         )
 
-    def _fail(self, flight: Flight, reason: FailReason) -> None:
+    def _fail(self, flight: Flight, reason: FailReason, now_s: float) -> None:
         """End the flight with an error that says why."""
         failure = Failure.of(reason, flight, self._limits)
-        self.failures[flight.request.external_req_id or flight.request_id] = failure
+        self.failures[flight.name] = failure
         if len(self.failures) > REMEMBERED_FAILURES:
             self.failures.popitem(last=False)
         if flight.began_at_s is None:
             self.counts.failed()
-        self._end(flight, FlightEvent.FAILED)
+        self._end(flight, FlightEvent.FAILED, now_s)
         self.counters.failed += 1
         logger.error("request %s failed: %s", flight.request_id, failure.message)
         if reason is FailReason.POISON:
             logger.error("the suspect has %s", resume.described(flight.request))
         self._ports.outputs(EngineCoreOutputs(outputs=[error_output(flight)]))
 
-    def _end(self, flight: Flight, how: FlightEvent) -> None:
+    def _end(self, flight: Flight, how: FlightEvent, now_s: float) -> None:
         """The one place where a flight ends."""
         flight.advance(how)
-        self._release(flight)
+        self._release(flight, now_s)
         self.held.pop(flight.request_id, None)
         del self.flights[flight.request_id]
+        self.news.over(flight, now_s, failed=how is FlightEvent.FAILED)
 
-    def _detach(self, flight: Flight, cause: LossCause) -> None:
+    def _detach(self, flight: Flight, cause: LossCause, now_s: float) -> None:
         """Take the flight from its engine, for the next."""
         flight.lose(cause)
-        self._release(flight)
+        self._release(flight, now_s)
 
-    def _release(self, flight: Flight) -> None:
+    def _release(self, flight: Flight, now_s: float) -> None:
         """The one place where an engine's load is released."""
         if flight.attempt_id is not None:
             self.view.ended(flight.attempt_id)
             if flight.engine_id in self.engines:
                 self.engines[flight.engine_id].flights.pop(flight.attempt_id, None)
-        flight.detach()
+        flight.detach(now_s)

@@ -14,7 +14,7 @@ from serve_app.wire import Load, Ready
 @dataclass(slots=True)
 class Engine:
     """`clock_shift_s` takes its monotonic clock to ours. One that is `leaving` gets nothing new,
-    and loses what another can take over."""
+    and loses what another can take over. `load` came at `load_at_s`."""
 
     id: ReplicaId
     ready: Ready
@@ -22,6 +22,7 @@ class Engine:
     cache: KvSubscriber
     flights: dict[str, Flight] = field(default_factory=dict)  # by attempt id
     load: Load = field(default_factory=lambda: Load(0, 0, 0.0, 0))
+    load_at_s: float = 0.0
     leaving: bool = False
 
     def may_take(self, flight: Flight) -> bool:

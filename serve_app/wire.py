@@ -77,6 +77,7 @@ class Ready(msgspec.Struct, array_like=True, frozen=True):
     `clock_s` is the host's monotonic clock when this was sent: engine timestamps are moved by it.
     `can_replay` is false where the engine cannot force tokens (speculative decoding, pooling).
     `block_tokens` is the size of its KV blocks, `kv_total_tokens` of all of them (0: unknown).
+    `max_num_seqs` and `max_num_batched_tokens` bound its steps (None: unknown).
     """
 
     version: int
@@ -89,6 +90,8 @@ class Ready(msgspec.Struct, array_like=True, frozen=True):
     core_ready: bytes
     block_tokens: int
     kv_total_tokens: int
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
 
 
 class Abort(msgspec.Struct, array_like=True, frozen=True):

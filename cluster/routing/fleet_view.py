@@ -50,6 +50,7 @@ class _Replica:
     new_waiting: int = 0
     new_decoding: int = 0
     new_prefill_tokens: int = 0
+    begun_prefill_tokens: int = 0  # since the report, of attempts that it knew of
     last: ReplicaSnapshot | None = None  # until something changes
 
     def count(self, attempt: _Attempt, sign: int) -> None:
@@ -68,11 +69,16 @@ class _Replica:
 
     def begin(self, attempt_id: str) -> None:
         attempt = self.attempts[attempt_id]
-        if attempt_id in self.unreported and not attempt.began:
-            self.count(attempt, -1)
+        if attempt.began:
+            return
+        if attempt_id not in self.unreported:
             attempt.began = True
-            self.count(attempt, +1)
-            self.last = None
+            self.begun_prefill_tokens += attempt.prefill_tokens
+            return
+        self.count(attempt, -1)
+        attempt.began = True
+        self.count(attempt, +1)
+        self.last = None
 
     def remove(self, attempt_id: str) -> None:
         attempt = self.attempts.pop(attempt_id)
@@ -88,7 +94,7 @@ class _Replica:
                 break
             del self.unreported[attempt_id]
             self.count(attempt, -1)
-        self.report, self.last = report, None
+        self.report, self.last, self.begun_prefill_tokens = report, None, 0
 
     def snapshot(self, cached_tokens: int) -> ReplicaSnapshot:
         """The report, and on top of it: what has not begun waits and will fill so much more of the
@@ -213,6 +219,17 @@ class FleetView:
                 last = replica.last = replica.snapshot(cached)
             snapshots.append(last)
         return snapshots
+
+    def now(self, replica: ReplicaId) -> tuple[ReplicaSnapshot, LoadReport, int]:
+        """A replica as it is for no request in particular, its last report, and the prompt tokens
+        not cached of those attempts that this knew of and that have begun since.
+
+        Raises LookupError for one that has not joined.
+        """
+        known = self._known(replica)
+        if known.last is None:
+            known.last = known.snapshot(0)
+        return known.last, known.report, known.begun_prefill_tokens
 
     def _known(self, replica: ReplicaId) -> _Replica:
         known = self._replicas.get(replica)

@@ -57,7 +57,9 @@ class RequestCounts:
         """It ended without a token, and not because its client left."""
         self.ttft_total += 1
 
-    def signals(self, gateway: str, held_requests: int) -> GatewaySignals:
-        """As the scaler takes them; so many requests wait for an engine now."""
-        counted = {name: getattr(self, name) for name in COUNTERS}
+    def signals(self, gateway: str, held_requests: int, *more: RequestCounts) -> GatewaySignals:
+        """As the scaler takes them, together with what was counted elsewhere in the gateway; so
+        many requests wait for an engine now."""
+        every = (self, *more)
+        counted = {name: sum(getattr(each, name) for each in every) for name in COUNTERS}
         return GatewaySignals(id=gateway, held_requests=held_requests, **counted)

@@ -12,12 +12,15 @@ import msgspec
 from vllm.v1.engine import EngineCoreReadyResponse
 
 from cluster import spec as cluster_spec
+from cluster.admission.tenants import OPEN
 from serve_app import membership
 from serve_app.access_control import AccessControl
+from serve_app.admission_desk import AdmissionDesk
 from serve_app.gateway import Shell
 from serve_app.kept_streams import KeptStreams
 from serve_app.model_app import ModelApp
 from serve_app.resumable import Resumable
+from serve_app.served_request import ServedRequest
 from serve_app.usage_route import UsageRoute
 from tests.serve_app.asgi_call import AsgiCall
 from tests.serve_app.builders import KEYS
@@ -72,13 +75,19 @@ class ModelFleet:
         models = [model for model in SPEC["models"] if not names or model["name"] in names]
         parsed = cluster_spec.parse({**SPEC, "models": models})
         self.emptied: list[str] = []  # models that have lost their last engine, one after the other
+        self.served: list[ServedRequest] = []
+        self.desk = AdmissionDesk(
+            parsed, gateway="here", tenants=[OPEN], on_served=self.served.append
+        )
         self.models = {
-            model.name: ModelApp(parsed, model, KEYS.own, partial(self.emptied.append, model.name))
+            model.name: ModelApp(
+                parsed, model, KEYS.own, partial(self.emptied.append, model.name), self.desk
+            )
             for model in parsed.models
         }
         resumable = Resumable(KeptStreams("here", 1_000_000, BUILD_DEADLINE_S), no_peer)
         self.shell = Shell(
-            self.models, 1_000_000, resumable, AccessControl(None), UsageRoute(no_usage)
+            self.models, 1_000_000, resumable, AccessControl(None), UsageRoute(no_usage), self.desk
         )
         self._hosts: dict[str, list[HostThread]] = {name: [] for name in self.models}
         self._names = 0

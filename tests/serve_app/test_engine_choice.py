@@ -80,7 +80,7 @@ def test_a_lost_engine_s_cache_is_forgotten_and_what_it_says_late_ignored():
     core.engine_lost(A, LossCause.DISCONNECTED, 1.0)
     core.cache(A, KvChanges(sequence=5, stored=BLOCKS))
     core.cache(A, KvSnapshot(sequence=5, blocks=BLOCKS))
-    core.load(A, Load(1, 1, 1.0, 1))
+    core.load(A, Load(1, 1, 1.0, 1), 0.0)
     core.engine_joined(A, ready("a"), 2.0)
     assert cached_tokens(core, A) == 0
     assert core.view.index.lookup(BLOCKS) == {}
@@ -115,6 +115,7 @@ def test_a_report_is_what_the_router_sees_and_what_it_does_not_know_yet_on_top()
             queued_prefill_tokens=70,
             step_cost=COST,
         ),
+        0.0,
     )
     found = seen(core, A)
     assert (found.running_requests, found.waiting_requests, found.decode_requests) == (4, 2, 3)
@@ -123,7 +124,7 @@ def test_a_report_is_what_the_router_sees_and_what_it_does_not_know_yet_on_top()
         base_s=COST[0], prefill_token_s=COST[1], decode_request_s=COST[2]
     )
     assert found.inflight_requests == 3
-    core.load(A, Load(4, 1, 0.5, 9, received=3))
+    core.load(A, Load(4, 1, 0.5, 9, received=3), 0.0)
     assert seen(core, A).waiting_requests == 1
 
 
@@ -140,7 +141,7 @@ def test_what_could_not_be_sent_is_not_awaited_in_the_reports():
     assert core.failures["external-x1"].reason is FailReason.TOO_LARGE
     recorder.add = add
     core.request(request("r", prompt=(1,) * 100), 0.0)
-    core.load(A, Load(1, 0, 0.0, 1, received=1, queued_prefill_tokens=100))
+    core.load(A, Load(1, 0, 0.0, 1, received=1, queued_prefill_tokens=100), 0.0)
     assert seen(core, A).queued_prefill_tokens == 100  # not counted twice
     assert core.flights.keys() == {"r"}
 
@@ -178,7 +179,7 @@ def test_a_piece_of_input_goes_where_the_rest_is_and_is_no_new_request():
 def test_prompts_that_share_blocks_go_where_they_are_held():
     core, recorder = make_core("a", "b", "c", router=PredictedCost())
     for engine_id in core.engines:
-        core.load(engine_id, Load(0, 0, 0.0, 0, step_cost=COST))
+        core.load(engine_id, Load(0, 0, 0.0, 0, step_cost=COST), 0.0)
         core.cache(engine_id, KvSnapshot(sequence=0, blocks=BLOCKS if engine_id == B else ()))
     core.request(asked(), 0.0)
     assert recorder.added[-1][0] == B

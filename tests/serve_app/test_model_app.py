@@ -253,7 +253,8 @@ async def test_fleet_shows_what_runs_where(fleet, monkeypatch):
     while shown["engines"][0]["running"] != 1:  # until the engine's next load report
         shown = await fleet_of_demo()
     assert set(shown) == {
-        "name", "deployment", "backing_off", "scaling", "held", "engines", "flights", "losses"
+        "name", "deployment", "backing_off", "scaling", "held", "queue", "engines", "flights",
+        "losses",
     }  # fmt: skip
     assert (shown["scaling"], shown["held"]) == (None, 0)
     assert (shown["name"], shown["flights"]["active"]) == ("demo", 1)

@@ -435,8 +435,8 @@ def test_the_statistics_sum_over_the_engines():
     from serve_app.wire import Load
 
     core, _ = make_core("a", "b")
-    core.load(A, Load(3, 1, 0.2, 9))
-    core.load(B, Load(2, 0, 0.7, 9))
+    core.load(A, Load(3, 1, 0.2, 9), 0.0)
+    core.load(B, Load(2, 0, 0.7, 9), 0.0)
     stats = core.stats().scheduler_stats
     assert (stats.num_running_reqs, stats.num_waiting_reqs, stats.kv_cache_usage) == (5, 1, 0.7)
 

@@ -1,0 +1,85 @@
+"""What a switch tells its gateway's admission desk: which requests have come, what those that are
+over used, and how the engines are.
+
+Written on the switch's thread, and handed over whole, so that a look at the engines and the list of
+requests that are in it belong together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from cluster.admission.engine_room import EngineState
+from cluster.admission.usage import Usage
+from cluster.routing.fleet_view import FleetView
+from serve_app.flights import Flight
+from serve_app.switch_engines import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class FlightOver:
+    """`name` is what the API server calls its request: several answers to one have one name."""
+
+    name: str
+    usage: Usage
+    failed: bool
+
+
+@dataclass(slots=True)
+class FlightNews:
+    """`arrived`: names of flights that the switch has got since the last news, `engines`: those
+    that may take a new request, with all of these counted; None where nobody asked."""
+
+    arrived: list[str] = field(default_factory=list)
+    over: list[FlightOver] = field(default_factory=list)
+    engines: Sequence[EngineState] | None = None
+
+
+OnNews = Callable[[FlightNews], None]
+
+
+class FlightNewsBox:
+    """Collects until it is emptied. `changed`: there may be more room than when it was last."""
+
+    def __init__(self) -> None:
+        self.changed = False
+        self._news = FlightNews()
+
+    @property
+    def has_ended(self) -> bool:
+        return bool(self._news.over)
+
+    def arrived(self, flight: Flight) -> None:
+        self._news.arrived.append(flight.name)
+
+    def over(self, flight: Flight, now_s: float, *, failed: bool) -> None:
+        self.changed = True
+        self._news.over.append(FlightOver(flight.name, flight.account.usage(now_s), failed))
+
+    def take(self, engines: Sequence[EngineState] | None) -> FlightNews:
+        """All that has come, with this look at the engines."""
+        news, self._news = self._news, FlightNews()
+        news.engines = engines
+        if engines is not None:
+            self.changed = False
+        return news
+
+
+def engine_states(engines: Iterable[Engine], view: FleetView, now_s: float) -> list[EngineState]:
+    """Those that may take a new request, as admission sees them."""
+    states = []
+    for engine in engines:
+        if engine.leaving:
+            continue
+        snapshot, report, begun_prefill_tokens = view.now(engine.id)
+        state = EngineState(
+            snapshot=snapshot,
+            report_age_s=max(0.0, now_s - engine.load_at_s),
+            reported_prefill_tokens=report.queued_prefill_tokens,
+            begun_prefill_tokens=begun_prefill_tokens,
+            max_num_seqs=engine.ready.max_num_seqs,
+            max_num_batched_tokens=engine.ready.max_num_batched_tokens,
+        )
+        states.append(state)
+    return states
