@@ -36,6 +36,7 @@ class LossCause(StrEnum):
     REMOVED = "removed"
     ABORTED = "aborted"
     HEDGED = "hedged"
+    PAUSED = "paused"
 
     @property
     def is_death(self) -> bool:
@@ -45,7 +46,7 @@ class LossCause(StrEnum):
     @property
     def is_planned(self) -> bool:
         """Whether we took the request away ourselves: that is held against nobody."""
-        return self in (LossCause.REMOVED, LossCause.HEDGED)
+        return self in (LossCause.REMOVED, LossCause.HEDGED, LossCause.PAUSED)
 
 
 class FailReason(StrEnum):

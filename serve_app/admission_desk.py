@@ -20,6 +20,7 @@ from cluster.admission.admission import Admission
 from cluster.admission.boundary import Admitted, Offer, Served
 from cluster.admission.engine_room import EngineState
 from cluster.admission.model_queue import ModelLimits
+from cluster.admission.pausing import RunningBatch
 from cluster.admission.reconciler import ShareAnswer, ShareReport
 from cluster.admission.refusal import RefusalReason, Refused
 from cluster.admission.tenants import Tenant
@@ -28,7 +29,7 @@ from cluster.scaling.limits import Slo
 from cluster.scaling.request_counts import RequestCounts
 from cluster.spec import ClusterSpec, ModelSpec
 from serve_app.errors import GatewayError, KeyNeededError
-from serve_app.flight_news import FlightNews, FlightOver
+from serve_app.flight_news import Expected, FlightNews, FlightOver, RunningFlight
 from serve_app.served_request import Outcome, ServedRequest
 from serve_app.ticket import Ticket
 
@@ -50,9 +51,13 @@ class Line(Protocol):
 
     def watch(self, wanted: bool) -> None: ...
 
-    def expect(self, name: str, offered_at_s: float) -> None: ...
+    def expect(self, name: str, expected: Expected) -> None: ...
 
     def forget(self, name: str) -> None: ...
+
+    def pause(self, names: Sequence[str]) -> None: ...
+
+    def go_on(self, names: Sequence[str]) -> None: ...
 
 
 class AdmissionDesk:
@@ -116,8 +121,11 @@ class AdmissionDesk:
         if ticket.flights <= 0:
             self._named.pop(name, None)
 
-    def expect(self, ticket: Ticket, name: str) -> None:
-        self._lines[ticket.model].expect(name, ticket.offered_at_s)
+    def expect(self, ticket: Ticket, name: str, answers: int) -> None:
+        """It goes to the switch. What has one answer only may be paused, if it is batch."""
+        alone = answers == 1 and len(ticket.names) == 1
+        pausable = alone and ticket.tenant.priority == "batch"
+        self._lines[ticket.model].expect(name, Expected(ticket.offered_at_s, pausable))
 
     def offer(self, ticket: Ticket, prompt_tokens: int, most_tokens: int | None) -> None:
         """A request is here, or one more prompt of one that was. Where it waits, or is refused,
@@ -161,24 +169,23 @@ class AdmissionDesk:
 
     def _wait(self, ticket: Ticket) -> None:
         ticket.turn = self._loop.create_future()
+        self._join(ticket)
+        self._set_deadline()
+
+    def _join(self, ticket: Ticket) -> None:
+        if ticket.on_wait is not None:
+            ticket.on_wait()
         waiting = self._waiting[ticket.model]
         waiting.add(ticket)
         if len(waiting) == 1:
             self._lines[ticket.model].watch(True)
-        self._set_deadline()
-        if ticket.on_wait is not None:
-            ticket.on_wait()
 
     def look_at(self, ticket: Ticket) -> None:
         """It may be over."""
         if not ticket.is_over or ticket.entry is None:
             return
         now_s, usage = time.monotonic(), ticket.usage
-        served = Served(
-            prompt_tokens=usage.prompt_tokens,
-            cached_tokens=usage.cached_tokens,
-            output_tokens=usage.output_tokens,
-        )
+        served = _served(usage)
         outcome: Outcome = "failed" if ticket.failed else "cancelled"
         if ticket.is_whole and ticket.sent_at_s:
             outcome = "served"
@@ -219,12 +226,41 @@ class AdmissionDesk:
                 self._admission.sent(ticket.entry)
         if news.engines is not None:
             self._engines[model] = news.engines
+        for name, usage in news.paused:
+            self._have_paused(self._named.get(name), usage)
         for over in news.over:
             ticket = self._named.get(over.name)
             if ticket is not None:
                 self._have_ended(ticket, over)
         if news.engines is not None:
             self._release(model)
+            self._make_room(model, news.batch)
+
+    def _make_room(self, model: str, batch: Sequence[RunningFlight]) -> None:
+        """Batch requests are paused, where an interactive one cannot go for them."""
+        running = [
+            RunningBatch(
+                request_id=ticket.entry,
+                replica_id=each.engine_id,
+                held_tokens=each.held_tokens,
+                left_tokens=each.left_tokens,
+                pauses=ticket.pauses,
+            )
+            for each in batch
+            if (ticket := self._named.get(each.name)) is not None and ticket.entry is not None
+        ]
+        if running:
+            chosen = self._admission.to_pause(model, running, time.monotonic())
+            if chosen:
+                self._lines[model].pause([self._tickets[entry].name for entry in chosen])
+
+    def _have_paused(self, ticket: Ticket | None, usage: Usage) -> None:
+        if ticket is None or ticket.entry is None:
+            return
+        self._admission.paused(ticket.entry, _served(usage))
+        ticket.pauses += 1
+        ticket.is_paused = True
+        self._join(ticket)
 
     def _have_ended(self, ticket: Ticket, over: FlightOver) -> None:
         usage = over.usage
@@ -243,7 +279,11 @@ class AdmissionDesk:
         released = self._admission.release(model, self._engines[model], now_s)
         for entry in released.send:
             ticket = self._tickets[entry]
-            ticket.sent_at_s = now_s
+            if ticket.is_paused:
+                ticket.is_paused = False
+                self._lines[model].go_on([ticket.name])
+            else:
+                ticket.sent_at_s = now_s
             self._go(ticket)
         for entry, refused in released.refused:
             ticket = self._tickets.pop(entry)
@@ -320,6 +360,14 @@ class AdmissionDesk:
             "drain_tokens_per_s": state.drain_tokens_per_s,
             "refused": dict(self._refused[model]),
         }
+
+
+def _served(usage: Usage) -> Served:
+    return Served(
+        prompt_tokens=usage.prompt_tokens,
+        cached_tokens=usage.cached_tokens,
+        output_tokens=usage.output_tokens,
+    )
 
 
 def _limits(model: ModelSpec, spec: ClusterSpec) -> ModelLimits:

@@ -2,7 +2,8 @@
 
 vLLM sends the headers of a stream before it has an engine for it. They are kept back here until the
 first event, so that a refusal is a response with its own status and Retry-After. Where the wait
-gets long they go out, and comments keep the stream alive; from then on a refusal is an event.
+gets long they go out, and comments keep the stream alive; from then on a refusal is an event. So do
+they while a stream is paused.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class AdmittedAnswer:
     def __init__(self, send: Send, ticket: Ticket | None, retry_after_s: Callable[[], int]) -> None:
         self._send, self._ticket, self._retry_after_s = send, ticket, retry_after_s
         self._start: Message | None = None  # kept back
-        self._passes = self._is_refused = False
+        self._passes = self._is_refused = self._is_stream = False
         self._patience: asyncio.TimerHandle | None = None
         self._keeping: asyncio.Task[None] | None = None
         if ticket is not None:
@@ -42,9 +43,12 @@ class AdmittedAnswer:
 
     async def __call__(self, message: Message) -> None:
         if self._passes:
+            if self._patience is not None:
+                await self.close()
             await self._send(message)
         elif message["type"] == "http.response.start":
             self._start = _with_retry_after(message, self._retry_after_s)
+            self._is_stream = is_event_stream(message)
         elif not self._is_refused:
             await self._first(message)
 
@@ -58,7 +62,8 @@ class AdmittedAnswer:
             return
         self._passes = True
         if self._start is not None:
-            await self._send(self._start)
+            start, self._start = self._start, None
+            await self._send(start)
         await self._send(message)
 
     def _begin_patience(self) -> None:
@@ -66,12 +71,13 @@ class AdmittedAnswer:
         self._patience = loop.call_later(PATIENCE_S, self._begin_keeping)
 
     def _begin_keeping(self) -> None:
-        if self._start is not None and is_event_stream(self._start):
-            self._keeping = asyncio.ensure_future(self._keep_alive(self._start))
+        if self._is_stream:  # one whose app has begun
+            self._keeping = asyncio.ensure_future(self._keep_alive())
 
-    async def _keep_alive(self, start: Message) -> None:
-        self._start = None
-        await self._send(start)
+    async def _keep_alive(self) -> None:
+        if self._start is not None:
+            start, self._start = self._start, None
+            await self._send(start)
         while True:
             await self._send({"type": "http.response.body", "body": COMMENT, "more_body": True})
             await asyncio.sleep(COMMENT_EVERY_S)
@@ -80,6 +86,7 @@ class AdmittedAnswer:
         """No more comments."""
         if self._patience is not None:
             self._patience.cancel()
+            self._patience = None
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.wait({self._keeping})

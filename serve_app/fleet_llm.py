@@ -143,7 +143,7 @@ class FleetLLM(AsyncLLM):
         prompt_tokens = offered_tokens(prompt)
         most_tokens = self._most_tokens(params, prompt_tokens)
         try:
-            await ticket.admitted(name, prompt_tokens, most_tokens)
+            await ticket.admitted(name, prompt_tokens, most_tokens, getattr(params, "n", 1))
         except GatewayError as error:
             raise AdmissionError(str(error), HTTPStatus(error.status)) from error
 

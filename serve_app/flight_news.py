@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from cluster.admission.engine_room import EngineState
 from cluster.admission.usage import Usage
 from cluster.routing.fleet_view import FleetView
+from cluster.types import ReplicaId
 from serve_app.flights import Flight
 from serve_app.switch_engines import Engine
 
@@ -26,14 +27,35 @@ class FlightOver:
     failed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class RunningFlight:
+    """One that may be paused; see `cluster.admission.pausing.RunningBatch`."""
+
+    name: str
+    engine_id: ReplicaId
+    held_tokens: int
+    left_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A request that will come, and is counted already: it was offered at that time."""
+
+    offered_at_s: float
+    pausable: bool
+
+
 @dataclass(slots=True)
 class FlightNews:
-    """`arrived`: names of flights that the switch has got since the last news, `engines`: those
-    that may take a new request, with all of these counted; None where nobody asked."""
+    """`arrived`: names of flights that the switch has got since the last news. `paused`: of those
+    that wait for their next turn, what they used so far. `engines`: those that may take a new
+    request, with all of these counted; None where nobody asked. `batch` goes with it."""
 
     arrived: list[str] = field(default_factory=list)
     over: list[FlightOver] = field(default_factory=list)
+    paused: list[tuple[str, Usage]] = field(default_factory=list)
     engines: Sequence[EngineState] | None = None
+    batch: Sequence[RunningFlight] = ()
 
 
 OnNews = Callable[[FlightNews], None]
@@ -57,10 +79,16 @@ class FlightNewsBox:
         self.changed = True
         self._news.over.append(FlightOver(flight.name, flight.account.usage(now_s), failed))
 
-    def take(self, engines: Sequence[EngineState] | None) -> FlightNews:
+    def paused(self, flight: Flight, now_s: float) -> None:
+        self.changed = True
+        self._news.paused.append((flight.name, flight.account.usage(now_s)))
+
+    def take(
+        self, engines: Sequence[EngineState] | None, batch: Sequence[RunningFlight] = ()
+    ) -> FlightNews:
         """All that has come, with this look at the engines."""
         news, self._news = self._news, FlightNews()
-        news.engines = engines
+        news.engines, news.batch = engines, batch
         if engines is not None:
             self.changed = False
         return news

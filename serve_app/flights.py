@@ -18,6 +18,9 @@ from cluster.lifecycle import FLIGHT, FlightEvent, FlightState
 from cluster.types import ReplicaId
 from serve_app.resume import prompt_tokens
 
+UNBOUNDED_TOKENS = 2**31
+"""Left to come where nothing says how many: more than any model's context."""
+
 
 class ReplayDivergedError(Exception):
     """An engine did not repeat a forced token: its outputs must not reach the client."""
@@ -33,7 +36,7 @@ class Flight:
     repetitions. Its first own tokens came at `first_step_at_s`, after `first_step_tokens` of
     earlier attempts. The request itself came at `arrived_at_s`, its first answer, of whichever
     attempt, at `began_at_s`, from an engine that had `cached_tokens` of the prompt, where it said
-    so. `account`: what it used.
+    so. `account`: what it used. One that is `pausable` may be taken from its engine for others.
     """
 
     request: EngineCoreRequest
@@ -56,11 +59,24 @@ class Flight:
     first_step_tokens: int = 0
     arrived_at_s: float = 0.0
     began_at_s: float | None = None
+    pausable: bool = False
     account: FlightAccount = field(init=False)
     _accounted_tokens: int = 0
 
     def __post_init__(self) -> None:
         self.account = FlightAccount(prompt_tokens=prompt_tokens(self.request))
+
+    @property
+    def held_tokens(self) -> int:
+        """Prompt and output so far."""
+        return prompt_tokens(self.request) + len(self.emitted)
+
+    @property
+    def left_tokens(self) -> int:
+        """That may still come, at most."""
+        params = self.request.sampling_params
+        most = None if params is None else params.max_tokens
+        return UNBOUNDED_TOKENS if most is None else most - len(self.emitted)
 
     @property
     def name(self) -> str:

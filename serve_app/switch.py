@@ -14,7 +14,7 @@ import os
 import random
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -29,7 +29,7 @@ from cluster.scaling.signals import GatewaySignals
 from cluster.types import ReplicaId
 from serve_app.engine_choice import OnDecision
 from serve_app.failures import Failure
-from serve_app.flight_news import OnNews, engine_states
+from serve_app.flight_news import Expected, OnNews, engine_states
 from serve_app.front_port import FrontAddresses, FrontPort
 from serve_app.link import Heartbeat, Link
 from serve_app.reactor import Reactor
@@ -165,13 +165,21 @@ class Switch:
         if wanted:
             self._reactor.post(self._look_again)
 
-    def expect(self, name: str, offered_at_s: float) -> None:
-        """A request of that name will come, which has been counted: it was there at that time."""
-        self._core.offered_at_s[name] = offered_at_s
+    def expect(self, name: str, expected: Expected) -> None:
+        """A request of that name will come."""
+        self._core.expected[name] = expected
 
     def forget(self, name: str) -> None:
         """It has come, or will not."""
-        self._core.offered_at_s.pop(name, None)
+        self._core.expected.pop(name, None)
+
+    def pause(self, names: Sequence[str]) -> None:
+        """Take these from their engines until they are to `go_on`."""
+        self._reactor.post(lambda: self._core.pause(names, time.monotonic()))
+
+    def go_on(self, names: Sequence[str]) -> None:
+        """With others before them these were paused; it is their turn again."""
+        self._reactor.post(lambda: self._core.resume(names, time.monotonic()))
 
     def stop(self) -> None:
         """End the thread and close every socket; the engines abort what was running for it."""
@@ -198,10 +206,12 @@ class Switch:
         self._core.news.changed = True
 
     def _tell_news(self) -> None:
-        core, engines = self._core, None
-        if self._is_watched:
-            engines = engine_states(core.engines.values(), core.view, time.monotonic())
-        self._on_news(core.news.take(engines))
+        core = self._core
+        if not self._is_watched:
+            self._on_news(core.news.take(None))
+            return
+        engines = engine_states(core.engines.values(), core.view, time.monotonic())
+        self._on_news(core.news.take(engines, core.running_batch()))
 
     def _tell_engines(self) -> None:
         engines = self._core.open_engines

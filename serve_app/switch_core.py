@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -40,7 +41,7 @@ from cluster.types import ReplicaId, Rng
 from serve_app import resume
 from serve_app.engine_choice import EngineChoice, OnDecision
 from serve_app.failures import Failure, error_output
-from serve_app.flight_news import FlightNewsBox
+from serve_app.flight_news import Expected, FlightNewsBox, RunningFlight
 from serve_app.flights import Flight, ReplayDivergedError
 from serve_app.switch_engines import Engine, Loss, load_report
 from serve_app.utility_calls import UtilityCalls
@@ -110,7 +111,8 @@ class SwitchCore:
         self.losses: deque[Loss] = deque(maxlen=REMEMBERED_LOSSES)  # newest last
         self.failures: OrderedDict[str, Failure] = OrderedDict()  # by the API server's name
         self.news = FlightNewsBox()
-        self.offered_at_s: dict[str, float] = {}  # by the API server's name, of those that waited
+        self.expected: dict[str, Expected] = {}  # by the API server's name
+        self._pausable: dict[str, Flight] = {}  # by the API server's name, at an engine or paused
         self.utilities = UtilityCalls(ports.ask, ports.answer, limits.hold_timeout_s)
         self._choice = EngineChoice(self.view, router, rng, on_decision)
         self._limits, self._ports = limits, ports
@@ -126,10 +128,15 @@ class SwitchCore:
             self._continue_input(known, request, now_s)
             return
         flight = Flight(request, resume.traits(request))
-        offered_at_s = self.offered_at_s.get(flight.name)
-        if offered_at_s is None:
+        expected = self.expected.get(flight.name)
+        if expected is None:
+            flight.arrived_at_s = now_s
             self.counts.arrived(resume.prompt_tokens(request))
-        flight.arrived_at_s = now_s if offered_at_s is None else offered_at_s
+        else:
+            flight.arrived_at_s = expected.offered_at_s
+            flight.pausable = expected.pausable and flight.traits.resumable
+        if flight.pausable:
+            self._pausable[flight.name] = flight
         self.flights[request.request_id] = flight
         self.news.arrived(flight)
         if len(self.flights) > self._max_flights:
@@ -160,6 +167,35 @@ class SwitchCore:
             self.counters.aborted += 1
         for engine_id, attempt_ids in by_engine.items():
             self._ports.abort(engine_id, attempt_ids)
+
+    def pause(self, names: Iterable[str], now_s: float) -> None:
+        """Take these from their engines, with the tokens that they have, until they are resumed.
+        Those that are over, or have no engine now, are passed over."""
+        for name in names:
+            flight = self._pausable.get(name)
+            if flight is None or flight.state is not FlightState.RUNNING:
+                continue
+            assert flight.engine_id is not None
+            assert flight.attempt_id is not None
+            self._ports.abort(flight.engine_id, [flight.attempt_id])
+            self._detach(flight, LossCause.PAUSED, now_s)
+            self.counters.moved += 1
+            self.news.paused(flight, now_s)
+
+    def resume(self, names: Iterable[str], now_s: float) -> None:
+        """They are to go on. Those that are over are passed over."""
+        for name in names:
+            flight = self._pausable.get(name)
+            if flight is not None and flight.state is FlightState.HELD:
+                self._dispatch(flight, now_s)
+
+    def running_batch(self) -> list[RunningFlight]:
+        """What may be paused."""
+        return [
+            RunningFlight(flight.name, flight.engine_id, flight.held_tokens, flight.left_tokens)
+            for flight in self._pausable.values()
+            if flight.engine_id is not None
+        ]
 
     def utility(self, call_id: int, method: str, args: list[Any], now_s: float) -> None:
         """A utility call from the API server."""
@@ -481,6 +517,8 @@ class SwitchCore:
         self._release(flight, now_s)
         self.held.pop(flight.request_id, None)
         del self.flights[flight.request_id]
+        if flight.pausable:
+            del self._pausable[flight.name]
         self.news.over(flight, now_s, failed=how is FlightEvent.FAILED)
 
     def _detach(self, flight: Flight, cause: LossCause, now_s: float) -> None:

@@ -44,6 +44,7 @@ class Ticket:
         self.names: set[str] = set()  # of its prompts
         self.known: set[str] = set()  # those of them whose tokens have been counted
         self.flights, self.failed, self.usage = 0, False, Usage()
+        self.pauses, self.is_paused = 0, False
         self._desk = desk
         self._generating, self._whole, self._app_is_over = 0, True, False
 
@@ -81,9 +82,11 @@ class Ticket:
         self._generating += 1
         return self._desk.registered(self, name)
 
-    async def admitted(self, name: str, prompt_tokens: int, most_tokens: int | None) -> None:
-        """Wait for its turn. `most_tokens`: that its answers may have together; None where nothing
-        but the model's length bounds them.
+    async def admitted(
+        self, name: str, prompt_tokens: int, most_tokens: int | None, answers: int
+    ) -> None:
+        """Wait for its turn. `most_tokens`: that its `answers` may have together; None where
+        nothing but the model's length bounds them.
 
         Raises the GatewayError that is its `refusal`.
         """
@@ -93,7 +96,7 @@ class Ticket:
             await asyncio.shield(self.turn)
         if self.refusal is not None:
             raise self.refusal
-        self._desk.expect(self, name)
+        self._desk.expect(self, name, answers)
 
     def sent(self, answers: int) -> None:
         """So many flights are on their way to the switch."""
