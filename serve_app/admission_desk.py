@@ -5,8 +5,8 @@ models' switches and to the clock. One for each gateway, on its event loop.
                                                             ▲                │
                                                             └─────  news  ───┘
 
-While nothing waits, a switch tells only of what is over. What waits has the switch tell of every
-change by which there may be more room, and leaves when there is.
+While nothing waits, a switch tells only of what is over, and of engines that come and go. What
+waits has it tell of every change by which there may be more room, and leaves when there is.
 """
 
 from __future__ import annotations

@@ -62,10 +62,11 @@ OnNews = Callable[[FlightNews], None]
 
 
 class FlightNewsBox:
-    """Collects until it is emptied. `changed`: there may be more room than when it was last."""
+    """Collects until it is emptied. `changed`: there may be more room than when the engines were
+    last looked at; `others`: they are not the same ones."""
 
     def __init__(self) -> None:
-        self.changed = False
+        self.changed = self.others = False
         self._news = FlightNews()
 
     @property
@@ -90,7 +91,7 @@ class FlightNewsBox:
         news, self._news = self._news, FlightNews()
         news.engines, news.batch = engines, batch
         if engines is not None:
-            self.changed = False
+            self.changed = self.others = False
         return news
 
 

@@ -71,7 +71,8 @@ class Switch:
 
     `on_engines` is called, from the switch's thread, with the number of engines that can take a
     request, whenever it has changed; `on_decision` with every routing decision; `on_news` with what
-    is over, before the API server hears of it, and with the engines' state while it is `watch`ed.
+    is over, before the API server hears of it, and with the engines' state when one comes or goes,
+    and whenever it changes while it is `watch`ed.
     `slo` is what the scaler is told was in time.
     """
 
@@ -199,7 +200,8 @@ class Switch:
 
     def _on_turn(self) -> None:
         self._tell_engines()
-        if self._core.news.has_ended or (self._is_watched and self._core.news.changed):
+        news = self._core.news
+        if news.has_ended or news.others or (self._is_watched and news.changed):
             self._tell_news()
 
     def _look_again(self) -> None:
@@ -207,7 +209,7 @@ class Switch:
 
     def _tell_news(self) -> None:
         core = self._core
-        if not self._is_watched:
+        if not (self._is_watched or core.news.others):
             self._on_news(core.news.take(None))
             return
         engines = engine_states(core.engines.values(), core.view, time.monotonic())

@@ -215,7 +215,7 @@ class SwitchCore:
         self.utilities.engine_joined(engine_id, self.engines.keys())
         self._dispatch_held(now_s)
         self._shed(now_s)
-        self.news.changed = True
+        self.news.others = True
 
     def engine_leaving(self, engine_id: ReplicaId, leaving: bool, now_s: float) -> None:
         """An engine is to be removed, or (`leaving` false) not after all. Unknown ones are ignored.
@@ -226,7 +226,7 @@ class SwitchCore:
         if engine is None or engine.leaving == leaving:
             return
         engine.leaving = leaving
-        self.news.changed = True
+        self.news.others = True
         self._shed(now_s)
         if not leaving:
             self._dispatch_held(now_s)
@@ -236,7 +236,7 @@ class SwitchCore:
         engine = self.engines.pop(engine_id, None)
         if engine is None:
             return
-        self.news.changed = True
+        self.news.others = True
         if not cause.is_planned:
             self.losses.append(Loss(now_s, engine_id, cause))
         self.utilities.engine_lost(engine_id, self.engines.keys())

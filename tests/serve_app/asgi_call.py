@@ -15,7 +15,13 @@ from tests.waiting import eventually
 class AsgiCall:
     """Starts at once, on the running loop; `leave` is the client hanging up."""
 
-    def __init__(self, app: ASGIApp, path: str, body: dict[str, Any] | bytes) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        path: str,
+        body: dict[str, Any] | bytes,
+        headers: dict[str, str] | None = None,
+    ) -> None:
         self.status: int | None = None
         self.headers: dict[str, str] = {}
         self.content = b""
@@ -33,7 +39,11 @@ class AsgiCall:
             "raw_path": path.encode(),
             "root_path": "",
             "query_string": query.encode(),
-            "headers": [(b"host", b"gateway"), (b"content-type", b"application/json")],
+            "headers": [
+                (b"host", b"gateway"),
+                (b"content-type", b"application/json"),
+                *((k.lower().encode(), v.encode()) for k, v in (headers or {}).items()),
+            ],
             "client": ("127.0.0.1", 1),
             "server": ("gateway", 80),
         }

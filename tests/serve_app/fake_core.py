@@ -160,9 +160,10 @@ class HostThread:
         keys: WireKeys = KEYS,
         block_tokens: int = 16,
         cache_blocks: int = 0,
+        max_num_seqs: int | None = None,
         **core: Any,
     ) -> None:
-        self.block_tokens = block_tokens
+        self.block_tokens, self._max_num_seqs = block_tokens, max_num_seqs
         self.clock, self._keys = StepClock(stall_timeout_s), keys
         self.engine_id = engine_id
         self._core_ready = core_ready or b"ready of " + engine_id.encode()
@@ -185,6 +186,7 @@ class HostThread:
             core_ready=self._core_ready,
             block_tokens=self.block_tokens,
             kv_total_tokens=0,
+            max_num_seqs=self._max_num_seqs,
         )
         host = EngineHost(self.core, identity, HEARTBEAT, self._keys.accepted, self.clock, events)
         return host, host.start("127.0.0.1")

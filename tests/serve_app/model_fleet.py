@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ import msgspec
 from vllm.v1.engine import EngineCoreReadyResponse
 
 from cluster import spec as cluster_spec
-from cluster.admission.tenants import OPEN
+from cluster.admission.tenants import OPEN, Tenant
 from serve_app import membership
 from serve_app.access_control import AccessControl
 from serve_app.admission_desk import AdmissionDesk
@@ -69,15 +69,16 @@ def core_ready(max_model_len: int) -> bytes:
 
 
 class ModelFleet:
-    """The models of SPEC (default: all) behind a Shell; engines come and go per test."""
+    """The models of SPEC (default: all) behind a Shell; engines come and go per test. `tenants`
+    None: everyone may ask."""
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, *names: str, tenants: Sequence[Tenant] | None = None, **spec: Any) -> None:
         models = [model for model in SPEC["models"] if not names or model["name"] in names]
-        parsed = cluster_spec.parse({**SPEC, "models": models})
+        parsed = cluster_spec.parse({**SPEC, "models": models, **spec})
         self.emptied: list[str] = []  # models that have lost their last engine, one after the other
         self.served: list[ServedRequest] = []
         self.desk = AdmissionDesk(
-            parsed, gateway="here", tenants=[OPEN], on_served=self.served.append
+            parsed, gateway="here", tenants=tenants or [OPEN], on_served=self.served.append
         )
         self.models = {
             model.name: ModelApp(
@@ -86,9 +87,8 @@ class ModelFleet:
             for model in parsed.models
         }
         resumable = Resumable(KeptStreams("here", 1_000_000, BUILD_DEADLINE_S), no_peer)
-        self.shell = Shell(
-            self.models, 1_000_000, resumable, AccessControl(None), UsageRoute(no_usage), self.desk
-        )
+        access, usage = AccessControl(tenants), UsageRoute(no_usage)
+        self.shell = Shell(self.models, 1_000_000, resumable, access, usage, self.desk)
         self._hosts: dict[str, list[HostThread]] = {name: [] for name in self.models}
         self._names = 0
         self._tasks = [asyncio.ensure_future(model.run()) for model in self.models.values()]
@@ -130,11 +130,13 @@ class ModelFleet:
         (host,) = [host for host in self._hosts[model] if host.core.running]
         return host
 
-    def chat(self, model: str = "demo", **request: Any) -> AsgiCall:
+    def chat(
+        self, model: str = "demo", headers: dict[str, str] | None = None, **request: Any
+    ) -> AsgiCall:
         """A chat completion, through the Shell; streamed unless told otherwise."""
         messages = [{"role": "user", "content": "hello"}]
         body = {"model": model, "messages": messages, "temperature": 0, "max_tokens": 20}
-        return AsgiCall(self.shell, CHAT, {**body, "stream": True, **request})
+        return AsgiCall(self.shell, CHAT, {**body, "stream": True, **request}, headers)
 
     def embed(self) -> AsgiCall:
         return AsgiCall(self.shell, "/v1/embeddings", {"model": "embedder", "input": "hello"})
@@ -148,9 +150,9 @@ class ModelFleet:
 
 
 @asynccontextmanager
-async def built_fleet(*names: str) -> AsyncIterator[ModelFleet]:
+async def built_fleet(*names: str, **more: Any) -> AsyncIterator[ModelFleet]:
     """A fleet whose apps are built, and which has no engine left."""
-    fleet = ModelFleet(*names)
+    fleet = ModelFleet(*names, **more)
     for model in fleet.models:
         await fleet.start(model)
     await fleet.built()
