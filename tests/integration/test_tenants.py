@@ -226,7 +226,7 @@ def test_a_limit_holds_over_both_gateways(tenants: Fleet) -> None:
     found = asyncio.run(flood())
     refilled = math.ceil(REQUESTS_PER_MIN * (time.monotonic() - began_s) / 60)
     answered = found.count(0)
-    assert REQUESTS_PER_MIN // 2 <= answered <= REQUESTS_PER_MIN + refilled + 1
+    assert REQUESTS_PER_MIN // 2 <= answered <= REQUESTS_PER_MIN + refilled + 1, found
     assert answered < len(found)
     assert max(found) <= 60
 
