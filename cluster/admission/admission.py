@@ -215,7 +215,9 @@ class Admission:
         claims: dict[str, Claim] = {}
         for name, limits in self._limits.items():
             claims[f"rate/{name}"] = Claim(
-                demand=limits.rate_demand_frac(now_s), held=limits.rate_share
+                demand=limits.rate_demand_frac(now_s),
+                held=limits.rate_share,
+                spilled=limits.take_spilled(),
             )
             if limits.tenant.max_concurrent is not None:
                 claims[f"concurrent/{name}"] = Claim(
@@ -232,6 +234,7 @@ class Admission:
         for name, limits in self._limits.items():
             limits.have_shares(
                 rate=answer.shares.get(f"rate/{name}", limits.rate_share),
+                carried=answer.carried.get(f"rate/{name}", 0.0),
                 concurrent=answer.shares.get(f"concurrent/{name}", limits.concurrent_share),
                 now_s=now_s,
             )

@@ -13,6 +13,10 @@ Three cases are outside of that, and each is bounded:
 - a new reconciler knows no gateway. For `AGE_OUT_S` it takes shares back but gives none out.
 
 A resource is anything with a limit, by any name: a tenant's rates, its concurrent requests.
+
+What had been saved up of a rate moves with its share: a gateway whose bucket is cut says how much
+that spilled, and who is given the share next is given that, too. Without it a tenant's burst would
+get smaller with every change. It is kept for `AGE_OUT_S`: after that buckets have refilled instead.
 """
 
 from __future__ import annotations
@@ -32,11 +36,13 @@ class Claim:
 
     `demand`: a part of the limit, or, where the limit can only be divided into `units` (a whole
     number of concurrent requests), in units. `held`: the share (0 to 1) it has, or still uses.
+    `spilled`: what its bucket lost by a smaller share since the last report, a part of the limit.
     """
 
     demand: float
     held: float
     units: int | None = None
+    spilled: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +56,12 @@ class ShareReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShareAnswer:
-    """The shares to hold now, by resource; to be ignored unless `number` is the last report's."""
+    """The shares to hold now, by resource; to be ignored unless `number` is the last report's.
+    `carried`: what else there is in the bucket, a part of the limit."""
 
     number: int
     shares: Mapping[str, float]
+    carried: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -73,6 +81,7 @@ class Reconciler:
     def __init__(self, now_s: float) -> None:
         self._gateways: dict[str, _Gateway] = {}
         self._gives_from_s = now_s + AGE_OUT_S
+        self._spilled: dict[str, tuple[float, float]] = {}  # by resource: how much, and since when
 
     def report(self, report: ShareReport, now_s: float) -> ShareAnswer:
         """A gateway's claims, answered."""
@@ -85,7 +94,27 @@ class Reconciler:
             resource: self._granted(report.gateway, resource, claim, now_s)
             for resource, claim in report.claims.items()
         }
-        return ShareAnswer(number=report.number, shares=dict(gateway.granted))
+        carried = {
+            resource: self._carried(resource, claim, gateway.granted[resource], now_s)
+            for resource, claim in report.claims.items()
+        }
+        return ShareAnswer(
+            number=report.number,
+            shares=dict(gateway.granted),
+            carried={resource: part for resource, part in carried.items() if part},
+        )
+
+    def _carried(self, resource: str, claim: Claim, granted: float, now_s: float) -> float:
+        """What a gateway gets of what others' buckets spilled, or 0 where it only adds to that."""
+        spilled, since_s = self._spilled.pop(resource, (0.0, now_s))
+        if now_s - since_s > AGE_OUT_S:
+            spilled = 0.0
+        if claim.spilled:
+            spilled, since_s = min(1.0, spilled + claim.spilled), now_s
+        carried = min(spilled, max(0.0, granted - claim.held))
+        if spilled > carried:
+            self._spilled[resource] = (spilled - carried, since_s)
+        return carried
 
     def left(self, gateway: str) -> None:
         """It has been removed, and lets nothing through any more. Unknown ones are ignored."""

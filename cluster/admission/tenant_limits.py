@@ -82,6 +82,7 @@ class TenantLimits:
         self._asked_tokens = DecayingSum(time_constant_s=DEMAND_TIME_CONSTANT_S, now_s=now_s)
         self._refused = DecayingSum(time_constant_s=DEMAND_TIME_CONSTANT_S, now_s=now_s)
         self._mean_duration_s: float | None = None
+        self._spilled = 0.0
         self._requests_bucket = self._bucket(tenant.requests_per_min, now_s)
         self._tokens_bucket = self._bucket(tenant.tokens_per_min, now_s)
 
@@ -212,10 +213,38 @@ class TenantLimits:
     def rate_share(self) -> float:
         return self._rate_share
 
-    def have_shares(self, *, rate: float, concurrent: float, now_s: float) -> None:
-        """From now on this gateway may let through such fractions of the limits."""
+    def have_shares(
+        self, *, rate: float, concurrent: float, now_s: float, carried: float = 0.0
+    ) -> None:
+        """From now on this gateway may let through such fractions of the limits. `carried`: the
+        part of a minute's limit that comes with the rate's share."""
+        before = self._saved(now_s)
         self._rate_share, self._concurrent_share = rate, concurrent
         self._resize(now_s)
+        self._spilled += max(0.0, before - self._saved(now_s))
+        for bucket, limit in self._buckets():
+            bucket.give_back(carried * limit, now_s)
+
+    def take_spilled(self) -> float:
+        """What the rates' buckets lost by smaller shares since the last call, as a part of a
+        minute's limit."""
+        spilled, self._spilled = self._spilled, 0.0
+        return spilled
+
+    def _saved(self, now_s: float) -> float:
+        """What is in each of the rates' buckets at least, as a part of a minute's limit."""
+        return max(
+            0.0,
+            min((bucket.level(now_s) / limit for bucket, limit in self._buckets()), default=0.0),
+        )
+
+    def _buckets(self) -> list[tuple[TokenBucket, int]]:
+        """Those of the rates that are limited, and the limits."""
+        pairs = (
+            (self._requests_bucket, self.tenant.requests_per_min),
+            (self._tokens_bucket, self.tenant.tokens_per_min),
+        )
+        return [(bucket, limit) for bucket, limit in pairs if bucket is not None and limit]
 
     def change(self, tenant: Tenant, now_s: float) -> None:
         """Other limits for the same tenant; what runs and what was used goes on counting."""

@@ -110,3 +110,19 @@ def test_with_one_unit_and_two_that_want_it_both_get_it_in_time() -> None:
                 served[place] += 1
         assert len(running) <= 1
     assert min(served) > 20
+
+
+def test_what_was_saved_up_moves_with_the_share() -> None:
+    """One gateway is not heard of for a while at its start, as where its models are built."""
+    all_of_them, reconciler = gateways(requests_per_min=60)[:2], Reconciler(0.0)
+    for now_s in range(60):
+        heard = all_of_them[:1] if 10 <= now_s < 30 else all_of_them
+        reconcile(reconciler, heard, float(now_s))
+    admitted = [
+        sum(
+            not isinstance(each.offer(offer(str(turn), tenant(), 1, 1), 60.0), Refused)
+            for turn in range(60)
+        )
+        for each in all_of_them
+    ]
+    assert admitted == [30, 30]
