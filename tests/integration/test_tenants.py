@@ -1,5 +1,5 @@
-"""Tenants on a real cluster of two gateways: keys, limits over both, usage, and a file that
-changes meanwhile."""
+"""Tenants on a real cluster of two gateways: keys, limits over both, usage, a full engine, and a
+file that changes meanwhile."""
 
 import asyncio
 import math
@@ -19,16 +19,20 @@ from tests.integration.fleet import ENGINE, Fleet, bearer
 from tests.waiting import until
 
 ADMIN, CHAT, LIMITED, SHORT = "key-of-ops", "key-of-chat", "key-of-limited", "key-of-short"
+NIGHTLY, HASTY = "key-of-nightly", "key-of-hasty"
 OLD, NEW = "the-old-key-of-rotating", "the-new-key-of-rotating"
 REQUESTS_PER_MIN = 20
 REVOKED_WITHIN_S = 5.0
 IN_A_ROW = 8  # answers alike, which come from both gateways
+
+AT_A_TIME = 4  # requests, in the engine
 
 SPEC = f"""
 models:
   - name: demo
     source: demo
     engine: {ENGINE}
+      max_num_seqs: {AT_A_TIME}
     resources: {{cpus: 0.2}}
 gateway: {{replicas: 2, cpus: 0.2, usage_ledger: $folder/ledger}}
 tenants_file: $folder/tenants.yaml
@@ -41,6 +45,8 @@ TENANTS: list[dict[str, Any]] = [
         "key_hashes": [key_hash(LIMITED)],
         "requests_per_min": REQUESTS_PER_MIN,
     },
+    {"name": "nightly", "key_hashes": [key_hash(NIGHTLY)], "priority": "batch"},
+    {"name": "hasty", "key_hashes": [key_hash(HASTY)], "max_wait_s": 1.0},
     {"name": "short", "key_hashes": [key_hash(SHORT)], "models": []},
     {"name": "rotating", "key_hashes": [key_hash(OLD)]},
 ]
@@ -229,6 +235,63 @@ def test_a_limit_holds_over_both_gateways(tenants: Fleet) -> None:
     assert REQUESTS_PER_MIN // 2 <= answered <= REQUESTS_PER_MIN + refilled + 1, found
     assert answered < len(found)
     assert max(found) <= 60
+
+
+async def streamed(client: openai.AsyncOpenAI, tokens: int, number: int = 0) -> tuple[float, str]:
+    """The seconds to the first token, and the text."""
+    asked = {**COMPLETION, "prompt": f"Story {number}:", "max_tokens": tokens, "stream": True}
+    began_s, first_s, text = time.monotonic(), math.inf, ""
+    async for chunk in await client.completions.create(**asked, extra_body={"ignore_eos": True}):
+        first_s = min(first_s, time.monotonic() - began_s)
+        text += chunk.choices[0].text
+    return first_s, text
+
+
+def test_batch_requests_make_room_and_lose_nothing(tenants: Fleet) -> None:
+    """Five times what the engine runs at a time, and an interactive client beside them."""
+
+    async def both() -> tuple[list[tuple[float, str]], list[float], list[str]]:
+        async with tenants.client(NIGHTLY) as nightly, tenants.client(CHAT) as chat:
+            alone = [(await streamed(nightly, 150, number))[1] for number in range(AT_A_TIME)]
+            flood = [
+                asyncio.ensure_future(streamed(nightly, 150, number % AT_A_TIME))
+                for number in range(5 * AT_A_TIME)
+            ]
+            await asyncio.wait(flood, return_when=asyncio.FIRST_COMPLETED)
+            ttfts_s = [(await streamed(chat, 4))[0] for _ in range(8)]
+            return await asyncio.gather(*flood), ttfts_s, alone
+
+    moved_before = tenants.flights()["moved"]
+    answers, ttfts_s, alone = asyncio.run(both())
+    for number, (_, text) in enumerate(answers):
+        assert text == alone[number % AT_A_TIME]
+    waits_s = sorted(first_s for first_s, _ in answers)
+    assert max(ttfts_s) < waits_s[len(waits_s) // 2]
+    assert moved_before == tenants.flights()["moved"] or tenants.flights()["failed"] == 0
+
+
+def test_who_cannot_be_served_in_time_is_told_when_to_come_again(tenants: Fleet) -> None:
+    async def ask(client: openai.AsyncOpenAI) -> int:
+        """0 for an answer, which is whole; for a refusal, when to come again."""
+        try:
+            answer = await client.completions.create(
+                **{**COMPLETION, "max_tokens": 200}, extra_body={"ignore_eos": True}
+            )
+        except openai.InternalServerError as error:
+            assert error.status_code == 503
+            assert error.body["code"] == "overloaded"
+            return int(error.response.headers["retry-after"])
+        assert answer.usage.completion_tokens == 200
+        return 0
+
+    async def flood() -> list[int]:
+        async with tenants.client(HASTY) as client:
+            return await asyncio.gather(*(ask(client) for _ in range(40 * AT_A_TIME)))
+
+    found = asyncio.run(flood())
+    assert found.count(0) >= AT_A_TIME
+    assert any(found), "not all can be served within a second"
+    until(lambda: tenants.row()["flights"]["active"] == 0)
 
 
 def test_a_key_is_replaced_and_revoked_by_editing_the_file(tenants: Fleet, folder: Path) -> None:
