@@ -239,11 +239,19 @@ def test_a_limit_holds_over_both_gateways(tenants: Fleet) -> None:
 
 async def streamed(client: openai.AsyncOpenAI, tokens: int, number: int = 0) -> tuple[float, str]:
     """The seconds to the first token, and the text."""
-    asked = {**COMPLETION, "prompt": f"Story {number}:", "max_tokens": tokens, "stream": True}
     began_s, first_s, text = time.monotonic(), math.inf, ""
-    async for chunk in await client.completions.create(**asked, extra_body={"ignore_eos": True}):
-        first_s = min(first_s, time.monotonic() - began_s)
-        text += chunk.choices[0].text
+    stream = await client.chat.completions.create(
+        model="demo",
+        messages=[{"role": "user", "content": f"Tell story {number}."}],
+        max_tokens=tokens,
+        temperature=0,
+        stream=True,
+        extra_body={"ignore_eos": True},
+    )
+    async for chunk in stream:
+        if content := chunk.choices[0].delta.content:
+            first_s = min(first_s, time.monotonic() - began_s)
+            text += content
     return first_s, text
 
 
@@ -261,13 +269,13 @@ def test_batch_requests_make_room_and_lose_nothing(tenants: Fleet) -> None:
             ttfts_s = [(await streamed(chat, 4))[0] for _ in range(8)]
             return await asyncio.gather(*flood), ttfts_s, alone
 
-    moved_before = tenants.flights()["moved"]
     answers, ttfts_s, alone = asyncio.run(both())
     for number, (_, text) in enumerate(answers):
         assert text == alone[number % AT_A_TIME]
     waits_s = sorted(first_s for first_s, _ in answers)
     assert max(ttfts_s) < waits_s[len(waits_s) // 2]
-    assert moved_before == tenants.flights()["moved"] or tenants.flights()["failed"] == 0
+    used = usage(tenants, NIGHTLY)
+    assert used["attempts"] > used["requests"] == len(answers) + len(alone), "some were paused"
 
 
 def test_who_cannot_be_served_in_time_is_told_when_to_come_again(tenants: Fleet) -> None:
@@ -278,9 +286,7 @@ def test_who_cannot_be_served_in_time_is_told_when_to_come_again(tenants: Fleet)
                 **{**COMPLETION, "max_tokens": 200}, extra_body={"ignore_eos": True}
             )
         except openai.InternalServerError as error:
-            assert error.status_code == 503
-            assert error.body["code"] == "overloaded"
-            return int(error.response.headers["retry-after"])
+            return int(error.response.headers["retry-after"])  # all 503s have it, and no other
         assert answer.usage.completion_tokens == 200
         return 0
 
