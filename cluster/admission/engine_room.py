@@ -99,7 +99,8 @@ class Lacking:
 
 @dataclass(slots=True, kw_only=True)
 class EngineRoom:
-    """What one engine can still be given; `spare_*` of it to interactive requests only."""
+    """What one engine can still be given by this gateway. `spare_*`: of the whole room, which has
+    `others_*` besides, what only interactive requests may take."""
 
     replica_id: ReplicaId
     idle: bool
@@ -109,15 +110,25 @@ class EngineRoom:
     spare_prefill_tokens: float = 0.0
     spare_requests: float = 0.0
     spare_kv_tokens: float = 0.0
+    others_prefill_tokens: float = 0.0
+    others_requests: float = 0.0
+    others_kv_tokens: float = 0.0
 
     def fits(self, need: Need, priority: Priority) -> bool:
         if self.idle:
             return True
-        spare = 1.0 if priority == "batch" else 0.0
+        fits = (
+            self.prefill_tokens > 0.0 and self.requests >= 1.0 and self.kv_tokens >= need.kv_tokens
+        )
+        return fits and (priority == "interactive" or self._leaves_spare(need))
+
+    def _leaves_spare(self, need: Need) -> bool:
+        prefill_tokens = self.prefill_tokens + self.others_prefill_tokens
+        kv_tokens = self.kv_tokens + self.others_kv_tokens
         return (
-            self.prefill_tokens > spare * self.spare_prefill_tokens
-            and self.requests >= 1.0 + spare * self.spare_requests
-            and self.kv_tokens >= need.kv_tokens + spare * self.spare_kv_tokens
+            prefill_tokens > self.spare_prefill_tokens
+            and self.requests + self.others_requests >= 1.0 + self.spare_requests
+            and kv_tokens >= need.kv_tokens + self.spare_kv_tokens
         )
 
     def take(self, need: Need) -> None:
@@ -140,12 +151,17 @@ def engine_room(
         growing = GROWTH_FRAC * seen.decode_requests * typical_output_tokens
         free = (1.0 - seen.kv_use_frac) * seen.kv_total_tokens
         kv = free - seen.queued_prefill_tokens - growing
+    requests = most * (1.0 + EXTRA_FRAC) - present
+    ours = _shared(prefill, share), _shared(requests, share, least=1.0), _shared(kv, share)
     return EngineRoom(
         replica_id=seen.id,
         idle=max(seen.inflight_requests, present) == 0,
-        prefill_tokens=_shared(prefill, share),
-        requests=_shared(most * (1.0 + EXTRA_FRAC) - present, share, least=1.0),
-        kv_tokens=_shared(kv, share),
+        prefill_tokens=ours[0],
+        requests=ours[1],
+        kv_tokens=ours[2],
+        others_prefill_tokens=prefill - ours[0],
+        others_requests=requests - ours[1],
+        others_kv_tokens=0.0 if kv == inf else kv - ours[2],
         spare_prefill_tokens=SPARE_PREFILL_FRAC * target,
         spare_requests=SPARE_FRAC * most + EXTRA_FRAC * most,
         spare_kv_tokens=SPARE_FRAC * seen.kv_total_tokens,

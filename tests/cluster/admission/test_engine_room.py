@@ -184,3 +184,13 @@ def test_what_is_lacking_but_a_place_in_the_prefill_queue() -> None:
 def test_a_cost_of_nothing_leaves_everything_finite() -> None:
     free = replace(COST, base_s=0.0, prefill_token_s=0.0, decode_request_s=0.0)
     assert room(engine(step_cost=free, running_requests=1), itl_s=0.1).prefill_tokens < inf
+
+
+def test_with_several_gateways_batch_leaves_as_much_free_and_no_more() -> None:
+    """Of 4 that may run, and 0.25 above, 0.65 are spared: a third batch request still goes, to
+    whichever of two gateways it came; a fourth waits, and an interactive one does not."""
+    need = Need(prefill_tokens=10, kv_tokens=10)
+    for running, fits in ((1, True), (2, True), (3, False)):
+        half = room(engine(running_requests=running, max_num_seqs=4), share=0.5)
+        assert half.fits(need, "batch") is fits
+        assert half.fits(need, "interactive")
