@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 
@@ -18,6 +19,8 @@ from serve_app.switch_engines import Engine
 OnDecision = Callable[[RouteRequest, Sequence[ReplicaSnapshot], RouteDecision], None]
 """Told of every decision, and of what it was made on."""
 
+REMEMBERED_DECISIONS = 8
+
 _NOTHING = RouteRequest(prompt_tokens=0, max_output_tokens=0)
 
 
@@ -29,6 +32,9 @@ class EngineChoice:
     ) -> None:
         self._view, self._router, self._rng = view, router, rng
         self._on_decision = on_decision
+        self._last: deque[tuple[RouteRequest, Sequence[ReplicaSnapshot], RouteDecision]] = deque(
+            maxlen=REMEMBERED_DECISIONS
+        )
 
     def choose(
         self, flight: Flight, able: Sequence[Engine]
@@ -37,9 +43,14 @@ class EngineChoice:
         size = _size(flight.request, able[0], flight.emitted)
         seen = self._seen(size, able)
         decision = self._router.choose(size, seen, self._rng)
+        self._last.append((size, seen, decision))
         if self._on_decision is not None:
             self._on_decision(size, seen, decision)
         return size, next(snapshot for snapshot in seen if snapshot.id == decision.replica_id)
+
+    def last_decisions(self) -> list[Explanation]:
+        """The last ones in words, newest last."""
+        return [explain(*each) for each in self._last]
 
     def explain(self, request: EngineCoreRequest, able: Sequence[Engine]) -> Explanation:
         """Where the request would go now, and why. Nobody notices that it was asked."""

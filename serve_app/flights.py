@@ -36,7 +36,8 @@ class Flight:
     repetitions. Its first own tokens came at `first_step_at_s`, after `first_step_tokens` of
     earlier attempts. The request itself came at `arrived_at_s`, its first answer, of whichever
     attempt, at `began_at_s`, from an engine that had `cached_tokens` of the prompt, where it said
-    so. `account`: what it used. One that is `pausable` may be taken from its engine for others.
+    so. `lost`: its last engine before this one, and why. `account`: what it used. One that is
+    `pausable` may be taken from its engine for others.
     """
 
     request: EngineCoreRequest
@@ -60,6 +61,7 @@ class Flight:
     arrived_at_s: float = 0.0
     began_at_s: float | None = None
     pausable: bool = False
+    lost: tuple[ReplicaId, LossCause] | None = None
     account: FlightAccount = field(init=False)
     _accounted_tokens: int = 0
 
@@ -120,8 +122,10 @@ class Flight:
         self.advance(FlightEvent.LOST)
         self.losses += not cause.is_planned
         self.hedged |= cause is LossCause.HEDGED
-        if cause.is_death and self.engine_id is not None:
-            self.died_on.add(self.engine_id)
+        if self.engine_id is not None:
+            self.lost = (self.engine_id, cause)
+            if cause.is_death:
+                self.died_on.add(self.engine_id)
 
     def detach(self, now_s: float) -> None:
         """Forget the live attempt: whatever it still says is stale."""

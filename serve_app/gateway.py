@@ -3,9 +3,10 @@
 First of all it is found out who asks, and whether they may (`access_control`).
 
 Own routes: `GET /health` (the process), `/ready` (every model has an engine, or is to have none
-until somebody asks), `/fleet` (engines and flights), `/metrics`, `/v1/models`, `/usage` (what the
-caller used), and `POST /fleet/explain` (see `explaining`). Everything else goes, unread but for its
-model's name and whether it is to stream, to that model's vLLM app.
+until somebody asks), `/fleet` (engines and flights), `/fleet/ui` (the same as a page), `/metrics`,
+`/v1/models`, `/usage` (what the caller used), and `POST /fleet/explain` (see `explaining`).
+Everything else goes, unread but for its model's name and whether it is to stream, to that model's
+vLLM app.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ from serve_app.errors import (
     UnknownModelError,
 )
 from serve_app.explaining import EXPLAIN_PATH, asked_scope, understood
+from serve_app.fleet_page import PAGE_PATH, page_response
 from serve_app.held_requests import asks_for_stream, run_when_ready
 from serve_app.kept_streams import KeptStreams
 from serve_app.logs import configure_logging
@@ -96,8 +98,10 @@ class Shell:
         access: AccessControl,
         usage: UsageRoute,
         desk: AdmissionDesk | None = None,
+        name: str = "here",
     ) -> None:
         self._models = models
+        self._name = name
         self._desk = desk
         self._access = access
         self._max_body_bytes = max_body_bytes
@@ -108,6 +112,7 @@ class Shell:
             "/health": self._health,
             "/ready": self._ready,
             "/fleet": self._fleet,
+            PAGE_PATH: self._page,
             "/metrics": self._metrics,
             MODELS_PATH: self._list_models,
         }
@@ -265,7 +270,10 @@ class Shell:
 
     async def _fleet(self, scope: Scope) -> Response:
         rows = await asyncio.gather(*(model.fleet_row() for model in self._models.values()))
-        return JSONResponse({"models": rows})
+        return JSONResponse({"gateway": self._name, "models": rows})
+
+    async def _page(self, scope: Scope) -> Response:
+        return page_response()
 
     async def _metrics(self, scope: Scope) -> Response:
         """This process's metrics and every model's; vLLM's carry a `model_name` label."""
@@ -329,7 +337,13 @@ class Gateway:
         max_body_bytes = round(parsed.gateway.max_body_mb * BYTES_PER_MB)
         usage = UsageRoute(usage_of_all(_gateways, app))
         self._shell = Shell(
-            self._models, max_body_bytes, self._resumable, self._tenancy.access, usage, self._desk
+            self._models,
+            max_body_bytes,
+            self._resumable,
+            self._tenancy.access,
+            usage,
+            self._desk,
+            self._name,
         )
         self._tasks: set[asyncio.Task[Any]] = set()
         self._spawn(self._tenancy.run(self._desk))

@@ -13,6 +13,7 @@ from enum import Enum
 
 from starlette.types import Scope
 
+from serve_app.fleet_page import PAGE_PATH
 from serve_app.resumable import LAST_EVENT_ID_HEADER
 
 
@@ -26,8 +27,9 @@ class Need(Enum):
 
 READING = frozenset({"GET", "HEAD"})
 
-PUBLIC_PATHS = frozenset({"/health", "/ready", "/version", "/ping"})
-"""For probes, which have no key. They say nothing of tenants or requests."""
+PUBLIC_PATHS = frozenset({"/health", "/ready", "/version", "/ping", PAGE_PATH})
+"""For probes, which have no key, and for a page that asks for one. They say nothing of tenants or
+requests."""
 
 MODELS_PATH = "/v1/models"
 USAGE_PATH = "/usage"

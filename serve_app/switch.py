@@ -23,6 +23,7 @@ from vllm.v1.engine import EngineCoreOutputs, EngineCoreRequest
 from cluster.failover import FailoverLimits, LossCause
 from cluster.lifecycle import ENGINE, EngineEvent, EngineState
 from cluster.routing import Router
+from cluster.routing.explain import Explanation
 from cluster.scaling.limits import Slo
 from cluster.scaling.request_counts import RequestCounts
 from cluster.scaling.signals import GatewaySignals
@@ -34,6 +35,7 @@ from serve_app.front_port import FrontAddresses, FrontPort
 from serve_app.link import Heartbeat, Link
 from serve_app.reactor import Reactor
 from serve_app.switch_core import SwitchCore
+from serve_app.switch_engines import Move
 from serve_app.wire import (
     WIRE_VERSION,
     Abort,
@@ -385,6 +387,14 @@ class Switch:
                 "failed": core.counters.failed,
             },
             "losses": self._recent_losses(time.monotonic()),
+            "moves": [_move_row(move, time.monotonic()) for move in core.moves],
+            "decisions": [_decision_row(each) for each in core.last_decisions()],
+            "counts": {
+                "finished": core.counters.finished,
+                "began": core.counts.ttft_total,
+                "ttft_sum_s": round(core.counts.ttft_sum_s, 3),
+                "output_tokens": core.counters.output_tokens,
+            },
         }
 
     def _recent_losses(self, now_s: float) -> dict[str, Any]:
@@ -422,6 +432,21 @@ def _step_cost(load: Load) -> dict[str, float] | None:
     if load.step_cost is None:
         return None
     return dict(zip(("base", "prefill_token", "decode_request"), load.step_cost, strict=True))
+
+
+def _move_row(move: Move, now_s: float) -> dict[str, Any]:
+    return {
+        "ago_s": round(now_s - move.at_s, 1),
+        "request": move.request,
+        "from": move.before,
+        "to": move.after,
+        "cause": move.cause.value,
+        "tokens": move.tokens,
+    }
+
+
+def _decision_row(made: Explanation) -> dict[str, Any]:
+    return {"engine": made.winner, "reason": made.reason.value, "sentence": made.sentence}
 
 
 def _shown(link: Link) -> str:

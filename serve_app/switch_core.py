@@ -43,13 +43,14 @@ from serve_app.engine_choice import EngineChoice, OnDecision
 from serve_app.failures import Failure, error_output
 from serve_app.flight_news import Expected, FlightNewsBox, RunningFlight
 from serve_app.flights import Flight, ReplayDivergedError
-from serve_app.switch_engines import Engine, Loss, load_report
+from serve_app.switch_engines import Engine, Loss, Move, load_report
 from serve_app.utility_calls import UtilityCalls
 from serve_app.wire import Load, Ready, Result, Utility, WireError
 
 logger = logging.getLogger("tokenfleet.switch")
 
 REMEMBERED_LOSSES = 100
+REMEMBERED_MOVES = 20
 
 REMEMBERED_FAILURES = 4096
 """Failures kept for the API server to ask about; it asks at once, so this is far more than used."""
@@ -74,13 +75,14 @@ class Ports(Protocol):
 
 @dataclass(slots=True)
 class Counters:
-    """Since the switch started, in requests (`moved`: in moves)."""
+    """Since the switch started, in requests (`moved`: in moves, `stale_outputs`: in outputs)."""
 
     finished: int = 0
     aborted: int = 0
     moved: int = 0
     failed: int = 0
     stale_outputs: int = 0
+    output_tokens: int = 0
 
 
 class SwitchCore:
@@ -109,6 +111,7 @@ class SwitchCore:
         self.held: dict[str, Flight] = {}  # those with no engine now, oldest first
         self.counters = Counters()
         self.losses: deque[Loss] = deque(maxlen=REMEMBERED_LOSSES)  # newest last
+        self.moves: deque[Move] = deque(maxlen=REMEMBERED_MOVES)  # newest last
         self.failures: OrderedDict[str, Failure] = OrderedDict()  # by the API server's name
         self.news = FlightNewsBox()
         self.expected: dict[str, Expected] = {}  # by the API server's name
@@ -284,6 +287,7 @@ class SwitchCore:
             if (accepted := self._accept(engine, output, now_s)) is not None
         ]
         if passed:
+            self.counters.output_tokens += sum(len(output.new_token_ids) for output in passed)
             outputs.outputs = passed
             outputs.finished_requests = None  # names attempts; only a DP coordinator reads it
             outputs.timestamp += engine.clock_shift_s
@@ -439,6 +443,10 @@ class SwitchCore:
         else:
             self._hold(flight, now_s)
 
+    def last_decisions(self) -> list[Explanation]:
+        """Where the last requests went and why, newest last."""
+        return self._choice.last_decisions()
+
     def explain(self, request: EngineCoreRequest) -> Explanation | None:
         """Where the request would go now, and why; None where no engine is open."""
         able = [engine for engine in self.engines.values() if not engine.leaving]
@@ -452,6 +460,10 @@ class SwitchCore:
         attempt_id = f"{flight.request_id}#{self._session}{flight.attempts + 1}"
         kind = resume_kind(flight.traits, len(flight.emitted))
         flight.start_attempt(attempt_id, engine.id, kind, now_s)
+        if flight.lost is not None:
+            before, cause = flight.lost
+            move = Move(now_s, flight.name, before, engine.id, cause, len(flight.emitted))
+            self.moves.append(move)
         if flight.attempts == 1:
             self.counts.sent(max(size.prompt_tokens - picked.cached_tokens, 0))
         engine.take(flight, attempt_id)

@@ -59,6 +59,18 @@ def load_report(load: Load) -> LoadReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """A request went on with another engine, `tokens` of its answer behind it."""
+
+    at_s: float
+    request: str
+    before: ReplicaId
+    after: ReplicaId
+    cause: LossCause
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Loss:
     """An engine that left unasked."""
 

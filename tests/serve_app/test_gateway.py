@@ -206,10 +206,11 @@ def test_fleet_has_a_row_per_model():
     flights = {"active": 0, "moved": 0, "failed": 0}
     engines = [{"id": "engine-0"}, {"id": "engine-1"}]
     assert ask(app, "GET", "/fleet").json() == {
+        "gateway": "here",
         "models": [
             {"name": "one", "engines": engines, "flights": flights},
             {"name": "two", "engines": engines[:1], "flights": flights},
-        ]
+        ],
     }
 
 

@@ -254,7 +254,7 @@ async def test_fleet_shows_what_runs_where(fleet, monkeypatch):
         shown = await fleet_of_demo()
     assert set(shown) == {
         "name", "deployment", "backing_off", "scaling", "held", "queue", "engines", "flights",
-        "losses",
+        "losses", "moves", "decisions", "counts",
     }  # fmt: skip
     assert (shown["scaling"], shown["held"]) == (None, 0)
     assert (shown["name"], shown["flights"]["active"]) == ("demo", 1)

@@ -16,6 +16,7 @@ from cluster.failover import FailoverLimits, FailReason, LossCause
 from cluster.lifecycle import FlightState
 from cluster.types import ReplicaId, RouteRequest
 from serve_app import resume
+from serve_app.flight_news import Expected
 from serve_app.replay import FORCED_TOKENS_KEY
 from serve_app.wire import Result
 from tests.serve_app.builders import make_core, output, ready, request, step
@@ -58,6 +59,44 @@ def test_an_answer_passes_under_the_request_s_own_id():
     assert recorder.tokens_of("r") == [10, 11, 12]
     assert core.flights == {}
     assert outstanding_tokens(core, engine) == 0
+
+
+def test_a_paused_request_waits_and_goes_on_with_its_tokens():
+    core, recorder = make_core("a")
+    core.expected["external-r"] = Expected(0.0, pausable=True)
+    engine = started(core, recorder, 10, 11)
+    (running,) = core.running_batch()
+    assert (running.name, running.engine_id, running.held_tokens) == ("external-r", A, 5)
+    first = recorder.last_added.request_id
+    core.pause(["external-r", "unknown"], 1.0)
+    assert recorder.aborted == [(A, first)]
+    assert (core.running_batch(), core.held, len(recorder.added)) == ([], {}, 1)
+    core.tick(1000.0)
+    assert len(core.flights) == 1, "no time is too long for it"
+    core.resume(["external-r"], 1000.0)
+    sent = recorder.last_added
+    assert sent.prompt_token_ids == [1, 2, 3, 10, 11]
+    core.step(engine, step(output(sent.request_id, 12, finish=FinishReason.STOP)), 1001.0)
+    assert recorder.tokens_of("r") == [10, 11, 12]
+    assert core.counters.failed == 0
+    (over,) = core.news.take(None).over
+    assert (over.usage.output_tokens, over.usage.attempts, over.usage.engine_s) == (3, 2, 2.0)
+
+
+def test_what_was_not_said_to_be_pausable_is_not_paused():
+    core, recorder = make_core("a")
+    started(core, recorder, 10)
+    core.pause(["external-r"], 1.0)
+    assert recorder.aborted == []
+
+
+def test_moves_are_remembered_with_their_cause():
+    core, recorder = make_core("a", "b")
+    lost = started(core, recorder, 10, 11)
+    lose(core, lost, now_s=3.0)
+    (move,) = core.moves
+    assert (move.before, move.after, move.tokens) == (lost, other(lost), 2)
+    assert (move.at_s, move.request, move.cause) == (3.0, "external-r", LossCause.DISCONNECTED)
 
 
 def test_a_lost_engine_s_stream_goes_on_elsewhere_with_its_tokens_in_the_prompt():
@@ -461,6 +500,8 @@ class AnyInterleaving(RuleBasedStateMachine):
         self.names = 0
         self.requests = 0
         self.aborted: set[str] = set()
+        self.pausable: list[str] = []  # names, of those that came and were counted elsewhere
+        self.over: dict[str, int] = {}  # output tokens, by name
         self.attempts: list[tuple[ReplicaId, object, int]] = []  # all ever sent, and progress
         self.seen_added = 0
         add = self.recorder.add
@@ -476,9 +517,12 @@ class AnyInterleaving(RuleBasedStateMachine):
         self.attempts += [(engine, sent, 0) for engine, sent in new]
         self.seen_added = len(self.recorder.added)
 
-    @rule(replay=st.booleans())
-    def arrive(self, replay: bool) -> None:
+    @rule(replay=st.booleans(), pausable=st.booleans())
+    def arrive(self, replay: bool, pausable: bool) -> None:
         self.requests += 1
+        if pausable:
+            self.pausable.append(f"external-r{self.requests}")
+            self.core.expected[self.pausable[-1]] = Expected(self.now_s, pausable=True)
         sampling = {"presence_penalty": 1.0} if replay else {}
         self.core.request(
             request(f"r{self.requests}", max_tokens=self.LENGTH, **sampling), self.now_s
@@ -491,6 +535,12 @@ class AnyInterleaving(RuleBasedStateMachine):
             if request_id in self.core.flights:
                 self.aborted.add(request_id)
             self.core.abort([request_id], self.now_s)
+
+    @precondition(lambda self: self.pausable)
+    @rule(data=st.data(), go_on=st.booleans())
+    def pause(self, data, go_on: bool) -> None:
+        names = data.draw(st.lists(st.sampled_from(self.pausable), max_size=3))
+        (self.core.resume if go_on else self.core.pause)(names, self.now_s)
 
     @rule()
     def join(self) -> None:
@@ -565,7 +615,9 @@ class AnyInterleaving(RuleBasedStateMachine):
     @invariant()
     def a_flight_is_held_or_on_an_engine(self) -> None:
         for request_id, flight in self.core.flights.items():
-            assert (request_id in self.core.held) == (flight.engine_id is None)
+            if flight.name not in self.pausable:
+                assert (request_id in self.core.held) == (flight.engine_id is None)
+            assert request_id not in self.core.held or flight.engine_id is None
             assert flight.engine_id is None or flight.engine_id in self.core.engines
             state = FlightState.HELD if flight.engine_id is None else FlightState.RUNNING
             assert flight.state is state
@@ -573,7 +625,7 @@ class AnyInterleaving(RuleBasedStateMachine):
     @invariant()
     def the_scaler_s_counts_add_up(self) -> None:
         counts = self.core.counts
-        assert counts.requests == self.requests
+        assert counts.requests == self.requests - len(self.pausable)
         ended = self.core.counters.finished + self.core.counters.failed + len(self.aborted)
         assert counts.ttft_good <= counts.ttft_total <= self.requests
         assert counts.tpot_good <= counts.tpot_total <= counts.answered_requests <= ended
@@ -584,9 +636,21 @@ class AnyInterleaving(RuleBasedStateMachine):
     def nothing_waits_while_an_engine_is_open(self) -> None:
         assert not self.core.held or self.core.open_engines == 0
 
+    @invariant()
+    def what_is_over_is_told_once(self) -> None:
+        for over in self.core.news.take(None).over:
+            assert over.name not in self.over
+            self.over[over.name] = over.usage.output_tokens
+
     def teardown(self) -> None:
         self.core.abort([f"r{index}" for index in range(1, self.requests + 1)], self.now_s)
         assert self.core.flights == {}
+        assert self.core.running_batch() == []
+        self.what_is_over_is_told_once()
+        assert self.over == {
+            f"external-r{index}": len(self.recorder.tokens_of(f"r{index}"))
+            for index in range(1, self.requests + 1)
+        }
         assert all(outstanding_tokens(self.core, engine) == 0 for engine in self.core.engines)
 
 
