@@ -44,6 +44,7 @@ class RefusedError(GatewayError):
         super().__init__(refused.sentence)
         self.status, self.error_type = refused.status, refused.error_type
         self.code, self.retry_after_s = refused.code, refused.retry_after_s
+        self.reason = refused.reason.value
 
 
 class Line(Protocol):
@@ -61,7 +62,7 @@ class Line(Protocol):
 
 
 class AdmissionDesk:
-    """`on_served` is told of each request that was taken in, once, when it is over. Made on the
+    """`on_served` is told of each request once, when it is over or refused. Made on the
     gateway's event loop, whose its methods are, but for `news`.
     """
 
@@ -193,15 +194,24 @@ class AdmissionDesk:
         else:
             self._admission.cancelled(ticket.entry, now_s, served)
         self._close(ticket)
+        self._tell(ticket, outcome, usage + Usage(requests=1), now_s)
+
+    def _tell(self, ticket: Ticket, outcome: Outcome, usage: Usage, now_s: float) -> None:
+        refused = ticket.refusal.reason if isinstance(ticket.refusal, RefusedError) else ""
         self._on_served(
             ServedRequest(
                 request_id=ticket.name,
                 tenant=ticket.tenant.name,
                 model=ticket.model,
                 outcome=outcome,
-                usage=usage + Usage(requests=1),
+                usage=usage,
                 waited_s=ticket.waited_s,
                 at_unix_s=time.time(),
+                took_s=now_s - ticket.offered_at_s,
+                ttft_s=ticket.ttft_s,
+                tpot_s=ticket.tpot_s,
+                engines=tuple(ticket.engines),
+                reason=refused,
             )
         )
 
@@ -270,6 +280,11 @@ class AdmissionDesk:
             )
         ticket.known.add(over.name)
         ticket.usage += usage
+        ticket.answers += 1
+        ticket.decode_s = over.decode_s
+        ticket.engines += over.engines
+        if over.ttft_s is not None:
+            ticket.ttft_s = min(over.ttft_s, ticket.ttft_s or over.ttft_s)
         ticket.failed |= over.failed
         ticket.flights -= 1
         self.look_at(ticket)
@@ -306,6 +321,12 @@ class AdmissionDesk:
 
     def _refuse(self, ticket: Ticket, refused: Refused) -> None:
         ticket.refusal = RefusedError(refused)
+        now_s = time.monotonic()
+        if ticket.offered_at_s:
+            ticket.sent_at_s = now_s  # it waits no more
+        else:
+            ticket.offered_at_s = now_s
+        self._tell(ticket, "refused", Usage(), now_s)
         by_reason = self._refused[ticket.model]
         by_reason[refused.reason] = by_reason.get(refused.reason, 0) + 1
         if refused.reason in _FULL:

@@ -29,10 +29,17 @@ def refusal(error: GatewayError) -> JSONResponse:
 
 
 class AdmittedAnswer:
-    """The `send` of a model's app. `retry_after_s`: for its own 503s. To be closed when the app is
-    over."""
+    """The `send` of a model's app. `retry_after_s`: for its own 503s. `on_status` is told of the
+    answer's, once. To be closed when the app is over."""
 
-    def __init__(self, send: Send, ticket: Ticket | None, retry_after_s: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        send: Send,
+        ticket: Ticket | None,
+        retry_after_s: Callable[[], int],
+        on_status: Callable[[int], None] = lambda status: None,
+    ) -> None:
+        self._on_status = on_status
         self._send, self._ticket, self._retry_after_s = send, ticket, retry_after_s
         self._start: Message | None = None  # kept back
         self._passes = self._is_refused = self._is_stream = False
@@ -58,12 +65,12 @@ class AdmittedAnswer:
         error = None if self._ticket is None else self._ticket.refusal
         if error is not None and self._start is not None:
             self._is_refused = True
+            self._on_status(error.status)
             await refusal(error)({"type": "http"}, _nothing, self._send)
             return
         self._passes = True
         if self._start is not None:
-            start, self._start = self._start, None
-            await self._send(start)
+            await self._send_start()
         await self._send(message)
 
     def _begin_patience(self) -> None:
@@ -76,11 +83,16 @@ class AdmittedAnswer:
 
     async def _keep_alive(self) -> None:
         if self._start is not None:
-            start, self._start = self._start, None
-            await self._send(start)
+            await self._send_start()
         while True:
             await self._send({"type": "http.response.body", "body": COMMENT, "more_body": True})
             await asyncio.sleep(COMMENT_EVERY_S)
+
+    async def _send_start(self) -> None:
+        start, self._start = self._start, None
+        assert start is not None
+        self._on_status(start["status"])
+        await self._send(start)
 
     async def close(self) -> None:
         """No more comments."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -15,6 +16,7 @@ from cluster.types import ReplicaId, ReplicaSnapshot, Rng, RouteDecision, RouteR
 from serve_app import resume
 from serve_app.flights import Flight
 from serve_app.switch_engines import Engine
+from serve_app.switch_measures import SwitchMeasures
 
 OnDecision = Callable[[RouteRequest, Sequence[ReplicaSnapshot], RouteDecision], None]
 """Told of every decision, and of what it was made on."""
@@ -28,8 +30,14 @@ class EngineChoice:
     """Over `view`, which the switch keeps. Every engine that is asked about must be in it."""
 
     def __init__(
-        self, view: FleetView, router: Router, rng: Rng, on_decision: OnDecision | None
+        self,
+        view: FleetView,
+        router: Router,
+        rng: Rng,
+        on_decision: OnDecision | None,
+        measures: SwitchMeasures,
     ) -> None:
+        self._measures = measures
         self._view, self._router, self._rng = view, router, rng
         self._on_decision = on_decision
         self._last: deque[tuple[RouteRequest, Sequence[ReplicaSnapshot], RouteDecision]] = deque(
@@ -40,13 +48,19 @@ class EngineChoice:
         self, flight: Flight, able: Sequence[Engine]
     ) -> tuple[RouteRequest, ReplicaSnapshot]:
         """What the router was asked, and the engine that it picked, as it was then."""
+        began_s = time.perf_counter()
         size = _size(flight.request, able[0], flight.emitted)
         seen = self._seen(size, able)
         decision = self._router.choose(size, seen, self._rng)
+        self._measures.decision_s += time.perf_counter() - began_s
         self._last.append((size, seen, decision))
         if self._on_decision is not None:
             self._on_decision(size, seen, decision)
-        return size, next(snapshot for snapshot in seen if snapshot.id == decision.replica_id)
+        picked = next(snapshot for snapshot in seen if snapshot.id == decision.replica_id)
+        self._measures.decisions[decision.reason.value] += 1
+        self._measures.routed_tokens += size.prompt_tokens
+        self._measures.hit_tokens += picked.cached_tokens
+        return size, picked
 
     def last_decisions(self) -> list[Explanation]:
         """The last ones in words, newest last."""

@@ -20,11 +20,15 @@ from serve_app.switch_engines import Engine
 
 @dataclass(frozen=True, slots=True)
 class FlightOver:
-    """`name` is what the API server calls its request: several answers to one have one name."""
+    """`name` is what the API server calls its request: several answers to one have one name.
+    `ttft_s`: None where it never began; `decode_s`: from then to its end."""
 
     name: str
     usage: Usage
     failed: bool
+    ttft_s: float | None = None
+    decode_s: float = 0.0
+    engines: tuple[ReplicaId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,16 @@ class FlightNewsBox:
 
     def over(self, flight: Flight, now_s: float, *, failed: bool) -> None:
         self.changed = True
-        self._news.over.append(FlightOver(flight.name, flight.account.usage(now_s), failed))
+        began_at_s = flight.began_at_s
+        over = FlightOver(
+            flight.name,
+            flight.account.usage(now_s),
+            failed,
+            None if began_at_s is None else began_at_s - flight.arrived_at_s,
+            0.0 if began_at_s is None else now_s - began_at_s,
+            tuple(flight.engines),
+        )
+        self._news.over.append(over)
 
     def paused(self, flight: Flight, now_s: float) -> None:
         self.changed = True

@@ -36,8 +36,8 @@ class Flight:
     repetitions. Its first own tokens came at `first_step_at_s`, after `first_step_tokens` of
     earlier attempts. The request itself came at `arrived_at_s`, its first answer, of whichever
     attempt, at `began_at_s`, from an engine that had `cached_tokens` of the prompt, where it said
-    so. `lost`: its last engine before this one, and why. `account`: what it used. One that is
-    `pausable` may be taken from its engine for others.
+    so. `lost`: its last engine before this one, and why, at `lost_at_s`. `account`: what it used.
+    One that is `pausable` may be taken from its engine for others.
     """
 
     request: EngineCoreRequest
@@ -62,6 +62,8 @@ class Flight:
     began_at_s: float | None = None
     pausable: bool = False
     lost: tuple[ReplicaId, LossCause] | None = None
+    lost_at_s: float = 0.0
+    engines: list[ReplicaId] = field(default_factory=list)
     account: FlightAccount = field(init=False)
     _accounted_tokens: int = 0
 
@@ -100,6 +102,7 @@ class Flight:
         self.advance(FlightEvent.SENT)
         self.attempts += 1
         self.attempt_id, self.engine_id, self.sent_at_s = attempt_id, engine_id, now_s
+        self.engines.append(engine_id)
         self.account.sent(attempt_id, now_s)
         self.replay_left = len(self.emitted) if kind is ResumeKind.REPLAY else 0
         self.held_since_s = self.first_step_at_s = None
@@ -117,13 +120,13 @@ class Flight:
             limits=limits,
         )
 
-    def lose(self, cause: LossCause) -> None:
+    def lose(self, cause: LossCause, now_s: float) -> None:
         """Record that its engine is lost to it."""
         self.advance(FlightEvent.LOST)
         self.losses += not cause.is_planned
         self.hedged |= cause is LossCause.HEDGED
         if self.engine_id is not None:
-            self.lost = (self.engine_id, cause)
+            self.lost, self.lost_at_s = (self.engine_id, cause), now_s
             if cause.is_death:
                 self.died_on.add(self.engine_id)
 

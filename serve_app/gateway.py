@@ -29,7 +29,7 @@ from vllm import envs
 from cluster import spec as cluster_spec
 from cluster.admission.tenants import OPEN
 from cluster.scaling.gateway_scaler import GatewayLoad
-from serve_app import deployments, wire_secret
+from serve_app import deployments, request_log, wire_secret
 from serve_app.access_control import AccessControl
 from serve_app.admission_desk import AdmissionDesk
 from serve_app.admitted_answer import AdmittedAnswer, refusal
@@ -52,6 +52,7 @@ from serve_app.errors import (
 )
 from serve_app.explaining import EXPLAIN_PATH, asked_scope, understood
 from serve_app.fleet_page import PAGE_PATH, page_response
+from serve_app.gateway_metrics import GatewayMetrics
 from serve_app.held_requests import asks_for_stream, run_when_ready
 from serve_app.kept_streams import KeptStreams
 from serve_app.logs import configure_logging
@@ -63,6 +64,7 @@ from serve_app.peers import Part, peer_read, read_for_peer
 from serve_app.resumable import Resumable, asks_for_ids, last_event_id
 from serve_app.route_access import MODELS_PATH, READING, USAGE_PATH
 from serve_app.scaling_stats import GatewayStats, gateway_stats
+from serve_app.served_request import ServedRequest
 from serve_app.sse_events import EventId
 from serve_app.tenancy import Tenancy
 from serve_app.ticket import Ticket
@@ -99,7 +101,9 @@ class Shell:
         usage: UsageRoute,
         desk: AdmissionDesk | None = None,
         name: str = "here",
+        on_answer: Callable[[str, str, int], None] = lambda model, path, status: None,
     ) -> None:
+        self._on_answer = on_answer
         self._models = models
         self._name = name
         self._desk = desk
@@ -161,7 +165,8 @@ class Shell:
 
         async def run(app: ASGIApp, send: Send) -> None:
             ticket = self._ticket(picked)
-            admitted = AdmittedAnswer(send, ticket, picked.model.retry_after_s)
+            told = partial(self._on_answer, picked.model.name, scope["path"])
+            admitted = AdmittedAnswer(send, ticket, picked.model.retry_after_s, told)
             if ticket is not None:
                 app = partial(ticket.run, app)
             try:
@@ -322,11 +327,12 @@ class Gateway:
         make_room(parsed.gateway.max_ongoing_requests, "gateway.max_ongoing_requests")
         keys = (await asyncio.to_thread(wire_secret.keys)).own
         look_again = asyncio.Event()
+        self._metrics = GatewayMetrics()
         self._desk = AdmissionDesk(
             parsed,
             gateway=self._name,
             tenants=self._tenancy.tenants,
-            on_served=self._tenancy.usage.told,
+            on_served=self._on_served,
         )
         self._models = {
             model.name: ModelApp(parsed, model, keys, look_again.set, self._desk)
@@ -344,17 +350,25 @@ class Gateway:
             usage,
             self._desk,
             self._name,
+            self._metrics.answered,
         )
         self._tasks: set[asyncio.Task[Any]] = set()
         self._spawn(self._tenancy.run(self._desk))
         self._spawn(self._build_models())
         self._lag = LoopLag()
         self._spawn(self._lag.watch())
+        now = lambda: (self._shell.streams, self._lag.lag_s)  # noqa: E731
+        self._spawn(self._metrics.watch(self._models.values(), self._desk.row, now))
         look = partial(deployments.look, app)
         self._spawn(deployments.watch(self._models.values(), look, look_again, self._have_gateways))
         # A handle follows the replica set from its first use on. A call would do too, but where
         # there is no engine it would wait, and Serve would start one for it.
         self._engines = [handle.options() for handle in engines.values()]
+
+    def _on_served(self, served: ServedRequest) -> None:
+        self._tenancy.usage.told(served)
+        self._metrics.served(served)
+        request_log.log(served)
 
     async def _build_models(self) -> None:
         await asyncio.gather(*(model.run() for model in self._models.values()))

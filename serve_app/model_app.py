@@ -38,6 +38,7 @@ from serve_app.link import Heartbeat
 from serve_app.scaling_record import Scaled
 from serve_app.scaling_stats import ModelStats
 from serve_app.switch import Switch
+from serve_app.switch_measures import Measured
 from serve_app.wire_security import KeyPair
 
 logger = logging.getLogger("tokenfleet.gateway")
@@ -185,6 +186,15 @@ class ModelApp:
         waiting, *more = (0,) if self._desk is None else self._desk.counts(self.name)
         signals = self.switch.counted(gateway, self._held + waiting, *more)
         return ModelStats(signals=signals, built=built)
+
+    @property
+    def held(self) -> int:
+        """Requests that wait for an engine to be there."""
+        return self._held
+
+    def measured(self) -> Measured:
+        """For the metrics. Blocks."""
+        return self.switch.measured()
 
     @property
     def asleep(self) -> bool:

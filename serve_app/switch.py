@@ -36,6 +36,7 @@ from serve_app.link import Heartbeat, Link
 from serve_app.reactor import Reactor
 from serve_app.switch_core import SwitchCore
 from serve_app.switch_engines import Move
+from serve_app.switch_measures import Measured
 from serve_app.wire import (
     WIRE_VERSION,
     Abort,
@@ -152,6 +153,10 @@ class Switch:
         engine can take one."""
         found = self._reactor.call(lambda: self._core.explain(request))
         return None if found is None else found.as_json()
+
+    def measured(self) -> Measured:
+        """For the metrics."""
+        return self._reactor.call(self._measured)
 
     def ready_engines(self) -> int:
         """How many engines can take a request now."""
@@ -396,6 +401,23 @@ class Switch:
                 "output_tokens": core.counters.output_tokens,
             },
         }
+
+    def _measured(self) -> Measured:
+        core, found = self._core, self._core.measures
+        return Measured(
+            flights=len(core.flights),
+            ttft_total=core.counts.ttft_total,
+            ttft_good=core.counts.ttft_good,
+            moves=dict(found.moves),
+            failures=dict(found.failures),
+            losses=dict(found.losses),
+            decisions=dict(found.decisions),
+            decision_s=found.decision_s,
+            routed_tokens=found.routed_tokens,
+            hit_tokens=found.hit_tokens,
+            gaps_s=found.take_gaps(),
+            engines=[self._engine_row(link) for link in self._links.values()],
+        )
 
     def _recent_losses(self, now_s: float) -> dict[str, Any]:
         """Engines that died or got out of reach: many at once are a crash loop."""

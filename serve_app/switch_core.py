@@ -44,6 +44,7 @@ from serve_app.failures import Failure, error_output
 from serve_app.flight_news import Expected, FlightNewsBox, RunningFlight
 from serve_app.flights import Flight, ReplayDivergedError
 from serve_app.switch_engines import Engine, Loss, Move, load_report
+from serve_app.switch_measures import SwitchMeasures
 from serve_app.utility_calls import UtilityCalls
 from serve_app.wire import Load, Ready, Result, Utility, WireError
 
@@ -110,6 +111,7 @@ class SwitchCore:
         self.flights: dict[str, Flight] = {}  # by the API server's request id
         self.held: dict[str, Flight] = {}  # those with no engine now, oldest first
         self.counters = Counters()
+        self.measures = SwitchMeasures()
         self.losses: deque[Loss] = deque(maxlen=REMEMBERED_LOSSES)  # newest last
         self.moves: deque[Move] = deque(maxlen=REMEMBERED_MOVES)  # newest last
         self.failures: OrderedDict[str, Failure] = OrderedDict()  # by the API server's name
@@ -117,7 +119,7 @@ class SwitchCore:
         self.expected: dict[str, Expected] = {}  # by the API server's name
         self._pausable: dict[str, Flight] = {}  # by the API server's name, at an engine or paused
         self.utilities = UtilityCalls(ports.ask, ports.answer, limits.hold_timeout_s)
-        self._choice = EngineChoice(self.view, router, rng, on_decision)
+        self._choice = EngineChoice(self.view, router, rng, on_decision, self.measures)
         self._limits, self._ports = limits, ports
         self._session, self._max_flights = session, max_flights
 
@@ -242,6 +244,7 @@ class SwitchCore:
         self.news.others = True
         if not cause.is_planned:
             self.losses.append(Loss(now_s, engine_id, cause))
+            self.measures.losses[cause.value] += 1
         self.utilities.engine_lost(engine_id, self.engines.keys())
         flights = list(engine.flights.values())
         self.view.left(engine_id)
@@ -304,7 +307,8 @@ class SwitchCore:
             # Nobody here asked for it: the engine is shutting down under the request.
             self._move(flight, LossCause.ABORTED, now_s)
             return None
-        if flight.first_step_at_s is None:
+        is_first = flight.first_step_at_s is None
+        if is_first:
             self.view.began(output.request_id)
             self.news.changed = True
         try:
@@ -315,6 +319,8 @@ class SwitchCore:
             self._fail(flight, FailReason.DIVERGED, now_s)
             return None
         if accepted is not None:
+            if is_first and flight.emitted and flight.lost is not None:
+                self.measures.gap(now_s - flight.lost_at_s)
             self._count_answer(flight, accepted, now_s)
         return accepted
 
@@ -462,6 +468,7 @@ class SwitchCore:
         flight.start_attempt(attempt_id, engine.id, kind, now_s)
         if flight.lost is not None:
             before, cause = flight.lost
+            self.measures.moves[cause.value] += 1
             move = Move(now_s, flight.name, before, engine.id, cause, len(flight.emitted))
             self.moves.append(move)
         if flight.attempts == 1:
@@ -518,6 +525,7 @@ class SwitchCore:
             self.counts.failed()
         self._end(flight, FlightEvent.FAILED, now_s)
         self.counters.failed += 1
+        self.measures.failures[reason.value] += 1
         logger.error("request %s failed: %s", flight.request_id, failure.message)
         if reason is FailReason.POISON:
             logger.error("the suspect has %s", resume.described(flight.request))
@@ -535,7 +543,7 @@ class SwitchCore:
 
     def _detach(self, flight: Flight, cause: LossCause, now_s: float) -> None:
         """Take the flight from its engine, for the next."""
-        flight.lose(cause)
+        flight.lose(cause, now_s)
         self._release(flight, now_s)
 
     def _release(self, flight: Flight, now_s: float) -> None:

@@ -45,6 +45,8 @@ class Ticket:
         self.known: set[str] = set()  # those of them whose tokens have been counted
         self.flights, self.failed, self.usage = 0, False, Usage()
         self.pauses, self.is_paused = 0, False
+        self.ttft_s: float | None = None  # of the first of its answers to begin
+        self.answers, self.decode_s, self.engines = 0, 0.0, list[str]()
         self._desk = desk
         self._generating, self._whole, self._app_is_over = 0, True, False
 
@@ -55,6 +57,12 @@ class Ticket:
     @property
     def waited_s(self) -> float:
         return self.sent_at_s - self.offered_at_s if self.sent_at_s else 0.0
+
+    @property
+    def tpot_s(self) -> float | None:
+        """Seconds for each token of its one answer after the first; None where it has no other."""
+        more = self.usage.output_tokens - 1
+        return self.decode_s / more if self.answers == 1 and more > 0 else None
 
     @property
     def is_over(self) -> bool:

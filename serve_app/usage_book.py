@@ -49,9 +49,10 @@ class UsageBook:
         self._changed = False
 
     def told(self, served: ServedRequest) -> None:
-        """A request is over."""
-        self._counters.add(served.tenant, served.model, served.usage)
-        self._changed = True
+        """A request is over, or refused: then it has used nothing."""
+        if served.outcome != "refused":
+            self._counters.add(served.tenant, served.model, served.usage)
+            self._changed = True
         if self._ledger is not None:
             self._ledger.write(served)
 

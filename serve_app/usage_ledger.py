@@ -23,6 +23,7 @@ _OUTCOMES: dict[Outcome, ledger.Outcome] = {
     "served": "answered",
     "cancelled": "cancelled",
     "failed": "failed",
+    "refused": "refused",
 }
 
 
@@ -55,6 +56,7 @@ def _record(served: ServedRequest) -> LedgerRecord:
         model=served.model,
         outcome=_OUTCOMES[served.outcome],
         usage=served.usage,
+        reason=served.reason,
         waited_s=served.waited_s,
     )
 

@@ -13,6 +13,7 @@ from cluster.spec import resolve_devices
 from serve_app import logs
 from serve_app.demo import MODEL_PATH
 from serve_app.engine import engine_config
+from serve_app.errors import NoEngineError
 from serve_app.fleet_llm import frontend_config
 
 
@@ -40,6 +41,18 @@ def test_ours_and_vllms_go_where_serves_goes(serves_log):
     logging.getLogger("tokenfleet.switch").info("moved")
     logging.getLogger("vllm.config").info("resolved")
     assert serves_log == ["moved", "resolved"]
+
+
+def test_a_refusal_leaves_no_traceback_and_other_errors_do(serves_log):
+    logs.configure_logging()
+    logs.configure_logging()
+    assert len(logging.getLogger("ray.serve").handlers[0].filters) == 1
+    for cause in (NoEngineError("full"), ValueError("broken")):
+        try:
+            raise RuntimeError from cause
+        except RuntimeError:
+            logging.getLogger("vllm.entrypoints").exception("of %s", cause)
+    assert serves_log == ["of broken"]
 
 
 def config_with(**engine):
