@@ -52,7 +52,11 @@ models:
     source: demo
     engine: {{runner: pooling, convert: embed, max_model_len: 1024}}
     resources: {{cpus: 0.2}}
-gateway: {{cpus: 0.2, max_body_mb: 0.2, resume_window_s: {RESUME_WINDOW_S}}}
+gateway:
+  cpus: 0.2
+  max_body_mb: 0.2
+  resume_window_s: {RESUME_WINDOW_S}
+  admission: {{queue_at_gateway: false}}  # engines stand still here until they have all requests
 failover:
   hold_timeout_s: {ANSWER_WITHIN_S}
   stall_timeout_s: {STALLED_AFTER_S}

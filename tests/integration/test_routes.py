@@ -15,7 +15,8 @@ from tests.waiting import until
 GENERATING = ("demo", "demo-tp2")
 MODELS = (*GENERATING, "demo-embed")
 ROW_KEYS = {
-    *("name", "deployment", "backing_off", "scaling", "held", "engines", "flights", "losses"),
+    *("name", "deployment", "backing_off", "scaling", "held", "queue", "engines", "flights"),
+    *("losses", "moves", "decisions", "counts"),
 }
 ENGINE_KEYS = {"id", "state", "node", "pid", "endpoint", "running", "waiting", "kv_use_frac",
                "kv_total_tokens", "queued_prefill_tokens", "step_cost_s",
@@ -43,7 +44,7 @@ def idle(fleet: Fleet) -> dict | None:
 
 def test_fleet_shows_every_engine_and_the_flights(two_engines: Fleet) -> None:
     body = until(lambda: idle(two_engines), what="the engines report that nothing is left to do")
-    assert body.keys() == {"models"}
+    assert body.keys() == {"gateway", "models"}
     assert [row["name"] for row in body["models"]] == list(MODELS)
     for row in body["models"]:
         assert row.keys() == ROW_KEYS
