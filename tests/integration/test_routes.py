@@ -1,13 +1,16 @@
 """The routes that the cluster has of its own, and several models behind one endpoint."""
 
 import asyncio
+import json
 import re
 
+import httpx2
 import psutil
 import pytest
 
 from loadtest.chaos.kinds import KINDS
 from loadtest.chaos.processes import processes_of
+from serve_app.metric_table import DECISIONS, KV_USE, METRICS, OUTPUT_TOKENS, REQUESTS, TTFT
 from tests.integration.fleet import Fleet
 from tests.integration.playing import play_all
 from tests.waiting import until
@@ -125,3 +128,32 @@ def test_responses_answers_as_the_sdk_expects(fleet: Fleet) -> None:
     assert response.model == "demo"
     assert response.usage is not None
     assert response.usage.output_tokens <= 8
+
+
+def test_the_page_is_there_and_runs_nothing_but_its_own(fleet: Fleet) -> None:
+    page = fleet.http.get("/fleet/ui")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+
+
+def test_metrics_reach_the_node_s_prometheus_endpoint(fleet: Fleet) -> None:
+    """As a Prometheus finds it: by the file that Ray writes."""
+    fleet.http.post("/v1/completions", json={"model": "demo", "prompt": "x", "max_tokens": 2})
+    found = fleet.folder / "ray" / "prom_metrics_service_discovery.json"
+    parts = ("", "_bucket", "_sum", "_count")
+    ours = {f"ray_{spec.name}{part}" for spec in METRICS for part in parts}
+
+    def exported() -> set[str]:
+        targets = [target for row in json.loads(found.read_text()) for target in row["targets"]]
+        texts = [httpx2.get(f"http://{each}/metrics", trust_env=False).text for each in targets]
+        return {
+            line.partition("{")[0]
+            for text in texts
+            for line in text.splitlines()
+            if line.startswith("ray_tokenfleet_") and 'model="demo"' in line
+        }
+
+    for spec in (REQUESTS, OUTPUT_TOKENS, KV_USE, DECISIONS):
+        until(lambda spec=spec: f"ray_{spec.name}" in exported(), what=f"{spec.name} is exported")
+    assert f"ray_{TTFT.name}_bucket" in exported()
+    assert exported() <= ours
