@@ -1,8 +1,8 @@
 """The `tokenfleet` command.
 
-Exit status: 0 done, 1 for a chaos test that did not pass, 2 for a wrong command line, a wrong
-trace or a wrong spec (every violation on stderr). Those of `loadtest` are in
-`loadtest/load_command.py`.
+Exit status: 0 done, 1 for a chaos test that did not pass and a plan that is not possible, 2 for a
+wrong command line, a wrong trace or a wrong spec (every violation on stderr). Those of `loadtest`
+are in `loadtest/load_command.py`.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from cluster.spec import (
 )
 from loadtest import load_command
 from loadtest.chaos import options
-from serve_app import examples, keys_command, settings, tenants_file
+from serve_app import examples, keys_command, plan_command, settings, tenants_file
 from serve_app.simulate import options as simulate_options
 
 LOADTEST = "loadtest"
@@ -51,6 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     simulate = commands.add_parser("simulate", help="simulate a fleet on a trace, per policy")
     simulate_options.add_arguments(simulate)
     simulate.set_defaults(run=_simulate)
+    plan = commands.add_parser("plan", help="what a model needs for a load, from its config.json")
+    plan_command.add_arguments(plan)
     keys_command.add_arguments(commands.add_parser("keys", help="make API keys for tenants"))
     commands.add_parser(LOADTEST, help="send load, find the limit, compare runs, hold them to SLOs")
     return parser
