@@ -29,6 +29,7 @@ from pydantic import (
     model_validator,
 )
 
+from cluster import presets
 from cluster.admission.keyless import NO_VLLM_KEY, OPEN_BY_ACCIDENT, VLLM_KEY_ENV, is_loopback
 from cluster.admission.tenants import Tenant, repeated, repeated_in, unknown_models
 from cluster.admission_spec import DEFAULT_MAX_WAIT_S, AdmissionSpec, MaxWait
@@ -219,6 +220,12 @@ class ModelSpec(_Spec):
         default={},
         description="vLLM EngineArgs fields, passed through verbatim. Default none: vLLM's own.",
     )
+    preset: presets.Preset | None = Field(
+        default=None,
+        description="`latency`, `throughput` or `memory`: engine fields for that, other ones on "
+        "GPUs than on CPUs, as `tokenfleet check` prints them; those of `engine` win. Default "
+        "none: vLLM's own.",
+    )
     api: dict[str, Any] = Field(
         default={},
         description="vLLM API-server arguments (tool parsers, chat template …), passed through "
@@ -295,12 +302,14 @@ class ModelSpec(_Spec):
         return self.workers_per_replica if self.resources.device == "gpu" else 0
 
     def on_device(self, gpu_build: bool) -> Self:
-        """This model with `auto` made explicit: gpu when vLLM's CUDA build is installed."""
-        if self.resources.device != "auto":
-            return self
-        device = "gpu" if gpu_build else "cpu"
+        """This model with `auto` made explicit: gpu when vLLM's CUDA build is installed; and with
+        what its preset stands for there."""
+        device = self.resources.device
+        if device == "auto":
+            device = "gpu" if gpu_build else "cpu"
         resources = self.resources.model_copy(update={"device": device})
-        return self.model_copy(update={"resources": resources})
+        engine = presets.under(self.engine, self.preset, device)
+        return self.model_copy(update={"resources": resources, "engine": engine})
 
 
 class GatewayScalingSpec(_Spec):
@@ -654,8 +663,8 @@ def _below(folder: Path, path: str | None) -> str | None:
 
 
 def resolve_devices(spec: ClusterSpec, *, gpu_build: bool) -> ClusterSpec:
-    """The spec with every `device: auto` made explicit; whether vLLM's CUDA build is installed is
-    the caller's to say."""
+    """The spec with every `device: auto` and `preset` made explicit; whether vLLM's CUDA build is
+    installed is the caller's to say."""
     models = tuple(m.on_device(gpu_build) for m in spec.models)
     return spec.model_copy(update={"models": models})
 

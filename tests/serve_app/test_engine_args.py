@@ -9,7 +9,7 @@ from vllm.entrypoints.launchers.cli_args import make_arg_parser
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
 from cluster import reserved
-from cluster.spec import ModelSpec, SpecError, parse
+from cluster.spec import ModelSpec, SpecError, parse, resolve_devices
 from serve_app import engine_args
 from serve_app.demo import MODEL_PATH
 
@@ -213,3 +213,10 @@ def test_reserved_keys_are_vllms() -> None:
     known |= AsyncEngineArgs.__dataclass_fields__.keys()
     assert reserved.ENGINE.keys() - known == set()
     assert reserved.API.keys() - known == set()
+
+
+@pytest.mark.parametrize("preset", ["latency", "throughput", "memory"])
+@pytest.mark.parametrize("gpu_build", [True, False])
+def test_presets_are_fields_that_vllm_has(preset, gpu_build):
+    raw = {"models": [{"name": "demo", "source": "demo", "preset": preset}]}
+    engine_args.check(resolve_devices(parse(raw), gpu_build=gpu_build))
