@@ -20,7 +20,7 @@ from cluster.spec import (
 )
 from loadtest import load_command
 from loadtest.chaos import options
-from serve_app import examples, keys_command, plan_command, settings, tenants_file
+from serve_app import examples, k8s_command, keys_command, plan_command, settings, tenants_file
 from serve_app.simulate import options as simulate_options
 
 LOADTEST = "loadtest"
@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     simulate.set_defaults(run=_simulate)
     plan = commands.add_parser("plan", help="what a model needs for a load, from its config.json")
     plan_command.add_arguments(plan)
+    k8s_command.add_arguments(commands.add_parser("k8s", help="manifests for Kubernetes"))
     keys_command.add_arguments(commands.add_parser("keys", help="make API keys for tenants"))
     commands.add_parser(LOADTEST, help="send load, find the limit, compare runs, hold them to SLOs")
     return parser

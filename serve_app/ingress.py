@@ -62,18 +62,25 @@ def _serve_run_options() -> Mapping[str, str | None]:
     return context.params if context is not None and context.info_name == "run" else {}
 
 
+def haproxy_mode() -> dict[str, str]:
+    """The part of that environment that is the same on every machine."""
+    return {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(LONGEST_STREAM_S),
+        "RAY_SERVE_HAPROXY_MAXCONN": str(CONNECTIONS),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(MIN_DRAINING_S),
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": str(READY_CHECK_S),
+    }
+
+
 def haproxy_environment(folder: Path) -> dict[str, str]:
     """What Ray's processes must find in their environment for HAProxy mode, with files in `folder`
     and ports that nobody uses, so that clusters on one machine do not meet."""
     stats, metrics, fallback_http, fallback_grpc = free_ports(8404, 9101, 8500, 9500)
-    return {
-        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    return haproxy_mode() | {
         HAPROXY_BINARY_ENV: str(haproxy.SCRIPT),
         "RAY_SERVE_HAPROXY_NBTHREAD": str(min(HAPROXY_THREADS, os.cpu_count() or 1)),
-        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(LONGEST_STREAM_S),
         "RAY_SERVE_HAPROXY_MAXCONN": str(_connections()),
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(MIN_DRAINING_S),
-        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": str(READY_CHECK_S),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),

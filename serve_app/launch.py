@@ -106,22 +106,31 @@ def _command(launch: Launch) -> list[str]:
     return [serve, "run", launch.app, f"spec={launch.spec_path}", f"port={launch.port}"]
 
 
+RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray runs workers at niceness 15 by default; engines would yield to everything else there.
+    "RAY_worker_niceness": "0",
+    # Serve's controller looks around ten times a second by default, which with Ray's own store
+    # behind it is 4 % of a core; that a lost engine is gone, gateways know from the wire.
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+    "VLLM_NO_USAGE_STATS": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+"""For every process of a cluster, wherever it runs."""
+
+
 def _environment(launch: Launch) -> dict[str, str]:
     """For every process of the cluster. What the user has set already stays, except the address of
     another cluster; Ray looks for those that run here in its temporary folder, which is new."""
-    defaults = haproxy_environment(launch.folder) | {
-        "RAY_TMPDIR": str(launch.folder),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        # Ray runs workers at niceness 15 by default; engines would yield to everything else here.
-        "RAY_worker_niceness": "0",
-        # Ray gives its own node half a minute to start, which a busy laptop may exceed.
-        "RAY_raylet_start_wait_time_s": "120",
-        # Serve's controller looks around ten times a second by default, which with Ray's own store
-        # behind it is 4 % of a core; that a lost engine is gone, gateways know from the wire.
-        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
-        "VLLM_NO_USAGE_STATS": "1",
-        "PYTHONUNBUFFERED": "1",
-    }
+    defaults = (
+        haproxy_environment(launch.folder)
+        | RAY_ENVIRONMENT
+        | {
+            "RAY_TMPDIR": str(launch.folder),
+            # Ray gives its own node half a minute to start, which a busy laptop may exceed.
+            "RAY_raylet_start_wait_time_s": "120",
+        }
+    )
     return settings.child_environment(defaults, without=("RAY_ADDRESS",))
 
 
