@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import kubernetes_validate
 import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
@@ -27,6 +28,7 @@ from serve_app.launch import RAY_ENVIRONMENT
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "k8s"
 SCHEMA = ROOT.parent / "shared" / "k8s" / "rayservice_v1.schema.json"
+KUBERNETES = "1.33"
 KUBECTL = shutil.which("kubectl")
 OVERLAYS = sorted(path.name for path in (FOLDER / "overlays").iterdir())
 
@@ -256,6 +258,34 @@ def test_ha_keeps_the_control_store_in_redis():
     service, _ = yaml.safe_load_all((FOLDER / "overlays" / "ha" / "redis.yaml").read_text())
     host, _, port = options["redisAddress"].partition(":")
     assert (service["metadata"]["name"], service["spec"]["ports"][0]["port"]) == (host, int(port))
+
+
+OWN_KINDS = ("RayService", "Kustomization", "PodMonitor", "PrometheusRule")
+CORE = [
+    (f"{path.relative_to(FOLDER)}: {each['kind']} {each['metadata']['name']}", each)
+    for path in sorted(FOLDER.rglob("*.yaml"))
+    for each in yaml.safe_load_all(path.read_text())
+    if each.get("kind") not in (*OWN_KINDS, None)
+]
+
+
+@pytest.mark.parametrize("manifest", [pytest.param(each, id=where) for where, each in CORE])
+def test_kubernetes_takes_its_own_kinds(manifest):
+    kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+
+
+@pytest.mark.parametrize("component", [0, 1, 2])
+def test_kubernetes_takes_the_pods(component):
+    pod = pods(rendered(tenants_file="/etc/tokenfleet/tenants.yaml", gateway={}))[component]
+    pod = {"apiVersion": "v1", "kind": "Pod", **pod}
+    kubernetes_validate.validate(pod, KUBERNETES, strict=True)
+
+
+def test_the_check_of_pods_finds_what_is_wrong():
+    pod = {"apiVersion": "v1", "kind": "Pod", **pods(rendered())[0]}
+    pod["spec"]["restart"] = "Never"
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(pod, KUBERNETES, strict=True)
 
 
 def test_every_resource_that_a_kustomization_names_is_there():
