@@ -33,7 +33,7 @@ from cluster.admission.boundary import (
     Released,
     Served,
 )
-from cluster.admission.engine_room import EngineState
+from cluster.admission.engine_room import AHEAD_S, ALONE_AHEAD_S, EngineState
 from cluster.admission.model_queue import Entry, ModelLimits, ModelQueue
 from cluster.admission.pausing import RunningBatch
 from cluster.admission.reconciler import Claim, ShareAnswer, ShareReport
@@ -208,6 +208,7 @@ class Admission:
                 )
         for queue in self._models.values():
             queue.estimate.keep_only(names)
+            queue.ahead_s = AHEAD_S if len(names) > 1 else ALONE_AHEAD_S
 
     def share_report(self, now_s: float) -> ShareReport:
         """What to tell the reconciler, every `share_report_s`."""

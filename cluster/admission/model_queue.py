@@ -12,7 +12,7 @@ from math import inf
 
 from cluster.admission.class_queue import ClassQueue
 from cluster.admission.drain_rate import DrainRate
-from cluster.admission.engine_room import EngineState, Rooms, engine_room
+from cluster.admission.engine_room import AHEAD_S, EngineState, Rooms, engine_room
 from cluster.admission.output_estimate import OutputEstimate
 from cluster.admission.pausing import RunningBatch, to_pause
 from cluster.admission.predicted_wait import Prediction, wait_s
@@ -60,6 +60,7 @@ class ModelQueue:
         self.estimate = OutputEstimate()
         self.queue = ClassQueue()
         self.share = 1.0
+        self.ahead_s = AHEAD_S
         self._spec = spec
         self._drain = DrainRate(now_s)
         self._entries: dict[str, Entry] = {}
@@ -186,6 +187,7 @@ class ModelQueue:
                 typical_output_tokens=self.estimate.typical_tokens,
                 itl_s=self.limits.itl_s,
                 share=self.share,
+                ahead_s=self.ahead_s,
             )
             for engine in engines
         )

@@ -291,3 +291,16 @@ def test_of_the_free_room_a_gateway_fills_its_share() -> None:
         queued(gate, *map(str, range(100)))
         given.append(len(gate.release("m", [engine(running_requests=1)], 0.0).send))
     assert given[1] == pytest.approx(given[0] / 2, abs=1)
+
+
+def test_a_tenant_that_is_alone_is_given_more_at_a_time() -> None:
+    """Whose request comes next is open only between tenants."""
+    busy = engine(running_requests=1, inflight_requests=1)
+
+    def sent(*others: Tenant) -> int:
+        gate = admission(tenant(), *others)
+        gate.release("m", [busy], 0.0)
+        answers = [gate.offer(offer(f"r{turn}", tenant(), 1000, 10), 0.0) for turn in range(100)]
+        return sum(isinstance(answer, Admitted) for answer in answers)
+
+    assert sent() > 5 * sent(tenant("other"))
