@@ -12,6 +12,7 @@ from cluster.admission.engine_room import EngineState
 from cluster.admission.pausing import RunningBatch
 from cluster.admission.reconciler import ShareAnswer
 from cluster.admission.refusal import RefusalReason, Refused
+from cluster.admission.tenants import Tenant
 from cluster.types import ReplicaId
 from tests.cluster.admission.admission_cases import admission, engine, full, offer, tenant
 
