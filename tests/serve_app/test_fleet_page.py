@@ -254,6 +254,16 @@ def test_a_gateway_that_is_away_is_missed_and_found_again(page, gateway, browser
     browser.said[:] = [each for each in browser.said if "ERR_" not in each]
 
 
+def test_a_gateway_that_is_replaced_is_forgotten(page, gateway):
+    until_says(page, "alpha")
+    page.value("forgottenMs = 1500")
+    gateway.fleet["gateway"] = "another"
+    gateway.model["flights"]["active"] = 1
+    until(lambda: page.text("#state") == "2 gateways")
+    until(lambda: page.text("#state") == "live", what="the first is forgotten")
+    assert page.text(".chart b") == "1", "its streams count no more"
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 def test_nothing_is_wider_than_the_screen(page, gateway, width):
     page.size(width, 900)
