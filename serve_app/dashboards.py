@@ -14,13 +14,17 @@ GRID = 24
 """Columns of Grafana's grid."""
 
 
+Queries = tuple[tuple[str, str], ...]
+"""Expressions, each with the legend of its lines."""
+
+
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """`queries`: each expression with the legend of its lines. `unit`: Grafana's."""
+    """`unit`: Grafana's."""
 
     title: str
     unit: str
-    queries: tuple[tuple[str, str], ...]
+    queries: Queries
     says: str = ""
 
 
@@ -40,31 +44,32 @@ def _quantile(spec: MetricSpec, frac: float) -> str:
     return f"histogram_quantile({frac}, {buckets})"
 
 
-def _quantiles(spec: MetricSpec) -> tuple[tuple[str, str], ...]:
+def _quantiles(spec: MetricSpec) -> Queries:
     return tuple(
         (_quantile(spec, frac), f"{{{{model}}}} p{frac * 100:g}") for frac in (0.5, 0.95, 0.99)
     )
 
 
-def _lines(spec: MetricSpec, by: str) -> tuple[tuple[str, str], ...]:
-    """Its rate, a line for each value of `by`."""
-    return ((_rate(spec, by), " ".join(f"{{{{{label.strip()}}}}}" for label in by.split(","))),)
+def _by(expression: str, by: str) -> Queries:
+    """A line for each value of `by`, and called by it."""
+    return ((expression, " ".join(f"{{{{{label.strip()}}}}}" for label in by.split(","))),)
 
 
-def _sums(spec: MetricSpec, by: str) -> tuple[tuple[str, str], ...]:
-    legend = " ".join(f"{{{{{label.strip()}}}}}" for label in by.split(","))
-    return ((f"sum by ({by}) ({name(spec)})", legend),)
+def _lines(spec: MetricSpec, by: str) -> Queries:
+    return _by(_rate(spec, by), by)
 
 
-def _most(spec: MetricSpec, by: str) -> tuple[tuple[str, str], ...]:
+def _sums(spec: MetricSpec, by: str) -> Queries:
+    return _by(f"sum by ({by}) ({name(spec)})", by)
+
+
+def _most(spec: MetricSpec, by: str) -> Queries:
     """Every gateway says the same of an engine: the most that one says."""
-    legend = " ".join(f"{{{{{label.strip()}}}}}" for label in by.split(","))
-    return ((f"max by ({by}) ({name(spec)})", legend),)
+    return _by(f"max by ({by}) ({name(spec)})", by)
 
 
-def _part(part: MetricSpec, whole: MetricSpec, by: str) -> tuple[tuple[str, str], ...]:
-    legend = " ".join(f"{{{{{label.strip()}}}}}" for label in by.split(","))
-    return ((f"{_rate(part, by)} / {_rate(whole, by)}", legend),)
+def _part(part: MetricSpec, whole: MetricSpec, by: str) -> Queries:
+    return _by(f"{_rate(part, by)} / {_rate(whole, by)}", by)
 
 
 OVERVIEW = Dashboard(
@@ -108,10 +113,7 @@ ROUTING = Dashboard(
     "Tokenfleet: routing",
     (
         Panel("Decisions", "reqps", _lines(table.DECISIONS, "model, reason")),
-        Panel("A decision takes", "s", (
-            (f"{_rate(table.DECISION_SECONDS, 'model')} / {_rate(table.DECISIONS, 'model')}",
-             "{{model}}"),
-        )),
+        Panel("A decision takes", "s", _part(table.DECISION_SECONDS, table.DECISIONS, "model")),
         Panel("Prompt tokens found in the chosen cache, as foreseen", "percentunit",
               _part(table.HIT_TOKENS, table.ROUTED_TOKENS, "model")),
         Panel("And as it was", "percentunit",

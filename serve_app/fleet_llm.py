@@ -12,7 +12,8 @@ changes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import fields
 from http import HTTPStatus
@@ -83,12 +84,6 @@ def offered_tokens(prompt: Any) -> int:
     return 1
 
 
-def _begin(request_id: str) -> tuple[Ticket | None, str, bool]:
-    """The current request's ticket, the name of this prompt, and that it is not at its end."""
-    ticket = TICKET.get()
-    return ticket, request_id if ticket is None else ticket.begin(request_id), False
-
-
 class FleetLLM(AsyncLLM):
     """Blocks in its constructor until the switch has announced an engine."""
 
@@ -108,37 +103,40 @@ class FleetLLM(AsyncLLM):
     async def generate(
         self, prompt: Any, sampling_params: Any, request_id: str, **kwargs: Any
     ) -> AsyncGenerator[RequestOutput, None]:
-        ticket, name, is_whole = _begin(request_id)
-        try:
-            await self._admit(ticket, name, prompt, sampling_params)
+        async with self._turn(request_id, prompt, sampling_params) as name:
             async for output in super().generate(prompt, sampling_params, name, **kwargs):
                 # Of several answers to one request (`n`) any may be the one that failed.
                 if any(answer.finish_reason == "error" for answer in output.outputs):
                     self._raise_cause(name)
                 yield output
-            is_whole = True
-        finally:
-            if ticket is not None:
-                ticket.end(name, whole=is_whole)
 
     async def encode(
         self, prompt: Any, pooling_params: Any, request_id: str, **kwargs: Any
     ) -> AsyncGenerator[PoolingRequestOutput, None]:
-        ticket, name, is_whole = _begin(request_id)
-        try:
-            await self._admit(ticket, name, prompt, pooling_params)
+        async with self._turn(request_id, prompt, pooling_params) as name:
             async for output in super().encode(prompt, pooling_params, name, **kwargs):
                 if getattr(output, "error", None) is not None:
                     self._raise_cause(name)
                 yield output
+
+    @asynccontextmanager
+    async def _turn(self, request_id: str, prompt: Any, params: Any) -> AsyncIterator[str]:
+        """Wait for the current request's turn, if it has a ticket, and tell that when it is over.
+        Gives the name of this prompt. Raises AdmissionError where it is refused."""
+        ticket = TICKET.get()
+        if ticket is None:
+            yield request_id
+            return
+        name, is_whole = ticket.begin(request_id), False
+        try:
+            await self._admit(ticket, name, prompt, params)
+            yield name
             is_whole = True
         finally:
-            if ticket is not None:
-                ticket.end(name, whole=is_whole)
+            ticket.end(name, whole=is_whole)
 
-    async def _admit(self, ticket: Ticket | None, name: str, prompt: Any, params: Any) -> None:
-        """Wait for the request's turn. Raises AdmissionError where it is refused."""
-        if ticket is None or question() is not None:
+    async def _admit(self, ticket: Ticket, name: str, prompt: Any, params: Any) -> None:
+        if question() is not None:
             return
         prompt_tokens = offered_tokens(prompt)
         most_tokens = self._most_tokens(params, prompt_tokens)

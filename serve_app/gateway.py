@@ -357,13 +357,15 @@ class Gateway:
         self._spawn(self._build_models())
         self._lag = LoopLag()
         self._spawn(self._lag.watch())
-        now = lambda: (self._shell.streams, self._lag.lag_s)  # noqa: E731
-        self._spawn(self._metrics.watch(self._models.values(), self._desk.row, now))
+        self._spawn(self._metrics.watch(self._models.values(), self._desk.row, self._load))
         look = partial(deployments.look, app)
         self._spawn(deployments.watch(self._models.values(), look, look_again, self._have_gateways))
         # A handle follows the replica set from its first use on. A call would do too, but where
         # there is no engine it would wait, and Serve would start one for it.
         self._engines = [handle.options() for handle in engines.values()]
+
+    def _load(self) -> GatewayLoad:
+        return GatewayLoad(streams=self._shell.streams, loop_lag_s=self._lag.lag_s)
 
     def _on_served(self, served: ServedRequest) -> None:
         self._tenancy.usage.told(served)
@@ -391,9 +393,8 @@ class Gateway:
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Serve asks this twice a second: what is asked for, and how this gateway bears it."""
-        load = GatewayLoad(streams=self._shell.streams, loop_lag_s=self._lag.lag_s)
         models = {model.name: model.stats(self._name) for model in self._models.values()}
-        return gateway_stats(GatewayStats(load=load, models=models))
+        return gateway_stats(GatewayStats(load=self._load(), models=models))
 
     async def read_stream(
         self, last: EventId, number: int | None, tenant: str = OPEN.name

@@ -7,11 +7,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter as Count
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from ray.serve import metrics as ray_metrics
 
+from cluster.scaling.gateway_scaler import GatewayLoad
 from serve_app import metric_table as table
 from serve_app.metric_table import METRICS, MetricKind, MetricSpec
 from serve_app.route_access import INFERENCE_PATHS
@@ -86,7 +88,7 @@ class GatewayMetrics:
 
     def __init__(self, make: Callable[[MetricSpec], Metric] = ray_metric) -> None:
         self._metrics = {spec.name: make(spec) for spec in METRICS}
-        self._before: Count[tuple[str, ...]] = Count()
+        self._before: dict[tuple[str, ...], float] = defaultdict(float)
         self._shown: dict[str, set[str]] = {}  # by model, its engines
         self._changes_at_s: dict[str, float] = {}
 
@@ -129,9 +131,9 @@ class GatewayMetrics:
         self,
         models: Iterable[MeasuredModel],
         queue: Callable[[str], Mapping[str, Any]],
-        gateway: Callable[[], tuple[int, float | None]],
+        load: Callable[[], GatewayLoad],
     ) -> None:
-        """For ever. `queue`: a model's row at the desk; `gateway`: its streams, and the lag."""
+        """For ever. `queue`: a model's row at the desk; `load`: the gateway's."""
         models = tuple(models)
         while True:
             await asyncio.sleep(EVERY_S)
@@ -142,10 +144,10 @@ class GatewayMetrics:
                 continue
             for model, each in zip(models, measured, strict=True):
                 self.look(model, each, queue(model.name))
-            streams, lag_s = gateway()
-            self._record(table.STREAMS, streams, {})
-            if lag_s is not None:
-                self._record(table.LOOP_LAG, lag_s, {})
+            now = load()
+            self._record(table.STREAMS, now.streams, {})
+            if now.loop_lag_s is not None:
+                self._record(table.LOOP_LAG, now.loop_lag_s, {})
 
     def look(self, model: MeasuredModel, measured: Measured, queue: Mapping[str, Any]) -> None:
         """What one model's parts say now."""
@@ -208,7 +210,7 @@ class GatewayMetrics:
         grown = now - self._before[key]
         if grown > 0:
             self._record(spec, grown, labels, **more)
-            self._before[key] = now  # type: ignore[assignment]  # seconds too
+            self._before[key] = now
 
     def _record(self, spec: MetricSpec, value: float, labels: dict[str, str], **more: str) -> None:
         self._metrics[spec.name].record(value, {**labels, **more})

@@ -13,7 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from cluster.spec import ClusterSpec, load, resolve_devices
-from serve_app.k8s_render import METRICS_PORT, NAME, SECRET, USER, render, text
+from serve_app import made_files
+from serve_app.k8s_render import (
+    CONTAINER_SECURITY,
+    IMAGE,
+    METRICS_PORT,
+    MODELS_CLAIM,
+    NAME,
+    PART_OF,
+    POD_SECURITY,
+    USER,
+    from_secret,
+    render,
+    text,
+)
 
 MADE = "made by python -m serve_app.k8s_files"
 BASE = "base"
@@ -21,8 +34,10 @@ RENDERED = ("single-gpu", "multi-gpu", "dev-cpu")
 """Overlays with a spec of their own."""
 
 SERVICE = {"group": "ray.io", "version": "v1", "kind": "RayService", "name": NAME}
-PART_OF = {"app.kubernetes.io/part-of": NAME}
 REDIS = "tokenfleet-redis"
+REDIS_PASSWORD = "redis-password"
+"""Its key in the secret."""
+
 SPOT_TAINT = "tokenfleet/spot"
 
 
@@ -126,7 +141,7 @@ def _models_volume() -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": _metadata("tokenfleet-models"),
+        "metadata": _metadata(MODELS_CLAIM),
         "spec": {
             "accessModes": ["ReadWriteMany"],
             "resources": {"requests": {"storage": "500Gi"}},
@@ -139,8 +154,7 @@ def _models_volume() -> dict[str, Any]:
 
 def _ha() -> list[dict[str, Any]]:
     """What Ray's control store knows outlives its head."""
-    password = {"valueFrom": {"secretKeyRef": {"name": SECRET, "key": "redis-password"}}}
-    options = {"redisAddress": f"{REDIS}:6379", "redisPassword": password}
+    options = {"redisAddress": f"{REDIS}:6379", "redisPassword": from_secret(REDIS_PASSWORD)}
     path = "/spec/rayClusterConfig/gcsFaultToleranceOptions"
     return [{"op": "add", "path": path, "value": options}]
 
@@ -164,22 +178,13 @@ def _redis() -> dict[str, Any]:
         "name": "redis",
         "image": "redis:7.4",
         "args": ["--appendonly", "yes", "--dir", "/data", "--requirepass", "$(REDIS_PASSWORD)"],
-        "env": [
-            {
-                "name": "REDIS_PASSWORD",
-                "valueFrom": {"secretKeyRef": {"name": SECRET, "key": "redis-password"}},
-            }
-        ],
+        "env": [{"name": "REDIS_PASSWORD", **from_secret(REDIS_PASSWORD)}],
         "ports": [{"name": "redis", "containerPort": 6379}],
         "resources": {
             "requests": {"cpu": "100m", "memory": "256Mi"},
             "limits": {"memory": "256Mi"},
         },
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [{"name": "data", "mountPath": "/data"}],
     }
     claim = {
@@ -200,12 +205,7 @@ def _redis() -> dict[str, Any]:
             "template": {
                 "metadata": {"labels": labels},
                 "spec": {
-                    "securityContext": {
-                        "runAsNonRoot": True,
-                        "runAsUser": USER,
-                        "fsGroup": USER,
-                        "seccompProfile": {"type": "RuntimeDefault"},
-                    },
+                    "securityContext": POD_SECURITY,
                     "containers": [container],
                 },
             },
@@ -232,7 +232,7 @@ def _load_test(spec: ClusterSpec) -> dict[str, Any]:
         f"tokenfleet loadtest run chat --variant gpu --processes 4 --out /tmp/run "
         f"--host http://{NAME}-serve-svc:{spec.ports.http}"
     )
-    key = {"secretKeyRef": {"name": SECRET, "key": "loadtest-key", "optional": True}}
+    key = {"name": "OPENAI_API_KEY", **from_secret("loadtest-key", optional=True)}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -246,9 +246,9 @@ def _load_test(spec: ClusterSpec) -> dict[str, Any]:
                     "containers": [
                         {
                             "name": "locust",
-                            "image": "tokenfleet:latest",
+                            "image": IMAGE,
                             "command": ["sh", "-c", run],
-                            "env": [{"name": "OPENAI_API_KEY", "valueFrom": key}],
+                            "env": [key],
                             "resources": {
                                 "requests": {"cpu": "5", "memory": "4Gi"},
                                 "limits": {"memory": "4Gi"},
@@ -263,9 +263,7 @@ def _load_test(spec: ClusterSpec) -> dict[str, Any]:
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    for place, made in files(folder).items():
-        (folder / place).parent.mkdir(parents=True, exist_ok=True)
-        (folder / place).write_text(made, encoding="utf-8")
+    made_files.write(folder, files(folder))
 
 
 if __name__ == "__main__":

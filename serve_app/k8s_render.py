@@ -19,6 +19,7 @@ How long things may take to end (`Times`), each longer than what it waits for:
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,13 +37,27 @@ IMAGE = "tokenfleet:latest"
 """What `k8s/Dockerfile` makes; a registry's name in your overlay."""
 
 NAME = "tokenfleet"
+PART_OF = {"app.kubernetes.io/part-of": NAME}
 SECRET = "tokenfleet"
+MODELS_CLAIM = "tokenfleet-models"
 HAPROXY = "/opt/tokenfleet/bin/tokenfleet-haproxy"
 """In the image."""
 
 MODELS_FOLDER = "/models"
 TENANTS_FOLDER = "/etc/tokenfleet"
 USER = 1000
+
+POD_SECURITY = {
+    "runAsNonRoot": True,
+    "runAsUser": USER,
+    "fsGroup": USER,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+CONTAINER_SECURITY = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
 
 RAY_MARGIN_S = 10
 POD_MARGIN_S = 20
@@ -80,7 +95,7 @@ def render(spec: ClusterSpec, *, image: str = IMAGE, name: str = NAME) -> dict[s
     return {
         "apiVersion": "ray.io/v1",
         "kind": "RayService",
-        "metadata": {"name": name, "labels": {"app.kubernetes.io/part-of": NAME}},
+        "metadata": {"name": name, "labels": PART_OF},
         "spec": _service(spec, image),
     }
 
@@ -194,7 +209,7 @@ def _engines(spec: ClusterSpec, model: ModelSpec, image: str, times: Times) -> d
     if model.resources.accelerator_type is not None:
         # Your nodes' own label for it goes into an overlay; this one is what the README sets.
         pod["spec"]["nodeSelector"] = {"tokenfleet/accelerator": model.resources.accelerator_type}
-    _add_environment(pod, model.env)
+    pod["spec"]["containers"][0]["env"] += _variables(model.env)
     group = _group(f"engines-{_label(model.name)}", least, most, _start(model.resources.cpus), pod)
     return group | {"replicas": model.first_replicas}
 
@@ -222,7 +237,7 @@ def _pod(
     volumes: dict[str, tuple[str, dict[str, Any]]] = {
         "tmp": ("/tmp", {"emptyDir": {}}),
         "shm": ("/dev/shm", {"emptyDir": {"medium": "Memory", "sizeLimit": SHM}}),
-        "models": (MODELS_FOLDER, {"persistentVolumeClaim": {"claimName": "tokenfleet-models"}}),
+        "models": (MODELS_FOLDER, {"persistentVolumeClaim": {"claimName": MODELS_CLAIM}}),
     }
     if spec.tenants_file is not None:
         secret = {"secret": {"secretName": "tokenfleet-tenants"}}
@@ -231,37 +246,23 @@ def _pod(
     if component == "head":
         ports |= {"gcs-server": 6379, "dashboard": 8265, "client": 10001}
     container = {
-        "name": f"ray-{component}" if component == "head" else "ray-worker",
+        "name": "ray-head" if component == "head" else "ray-worker",
         "image": image,
         "ports": [{"name": key, "containerPort": port} for key, port in ports.items()],
         "env": _environment(times),
         "resources": resources,
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [
             {"name": name, "mountPath": at, **({"readOnly": True} if name == "tenants" else {})}
             for name, (at, _) in volumes.items()
         ],
     }
     return {
-        "metadata": {
-            "labels": {
-                "app.kubernetes.io/part-of": NAME,
-                "app.kubernetes.io/component": component,
-            }
-        },
+        "metadata": {"labels": {**PART_OF, "app.kubernetes.io/component": component}},
         "spec": {
             "terminationGracePeriodSeconds": times.pod_s,
             "automountServiceAccountToken": component == "head",
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": USER,
-                "fsGroup": USER,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            "securityContext": POD_SECURITY,
             "containers": [container],
             "volumes": [{"name": name, **volume} for name, (_, volume) in volumes.items()],
         },
@@ -279,18 +280,19 @@ def _environment(times: Times) -> list[dict[str, Any]]:
         "VLLM_CACHE_ROOT": f"{MODELS_FOLDER}/vllm",  # and compiled once
     }
     secret = {WIRE_SECRET_ENV: "wire-secret", "HF_TOKEN": "hf-token"}
-    return [{"name": name, "value": value} for name, value in plain.items()] + [
-        {
-            "name": name,
-            "valueFrom": {"secretKeyRef": {"name": SECRET, "key": key, "optional": True}},
-        }
-        for name, key in secret.items()
+    return _variables(plain) + [
+        {"name": name, **from_secret(key, optional=True)} for name, key in secret.items()
     ]
 
 
-def _add_environment(pod: dict[str, Any], more: dict[str, str]) -> None:
-    env = pod["spec"]["containers"][0]["env"]
-    env += [{"name": name, "value": value} for name, value in more.items()]
+def _variables(values: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def from_secret(key: str, *, optional: bool = False) -> dict[str, Any]:
+    """A value that is one of the secret's."""
+    ref: dict[str, Any] = {"name": SECRET, "key": key}
+    return {"valueFrom": {"secretKeyRef": {**ref, "optional": True} if optional else ref}}
 
 
 def _resources(cpus: str, memory: str, gpus: int = 0) -> dict[str, Any]:

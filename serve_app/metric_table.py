@@ -44,12 +44,6 @@ class MetricSpec:
     help: str
     buckets: tuple[float, ...] = ()
 
-    @property
-    def exported(self) -> str:
-        """As Prometheus finds it: Ray's prefix, and of a histogram its count."""
-        suffix = "_bucket" if self.kind is MetricKind.HISTOGRAM else ""
-        return f"ray_{self.name}{suffix}"
-
 
 def _counter(name: str, help: str, *labels: str) -> MetricSpec:
     return MetricSpec(f"tokenfleet_{name}_total", MetricKind.COUNTER, labels, help)

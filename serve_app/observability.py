@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from serve_app import made_files
 from serve_app.alerts import rules, runbook
 from serve_app.dashboards import DASHBOARDS, grafana
 from serve_app.metric_table import METRICS
@@ -88,11 +89,7 @@ def _yaml(data: object) -> str:
 
 
 def main() -> None:
-    folder = Path(sys.argv[1])
-    for place, text in files().items():
-        path = folder / place
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    made_files.write(Path(sys.argv[1]), files())
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from cluster.planning import PlanError
-from cluster.planning.memory import GIB, KV_BYTES, MEMORY_BYTES, QUANTIZED_BYTES
+from cluster.planning.memory import GIB, KV_BYTES, MEMORY_BYTES, QUANTIZED_BYTES, UTILIZATION
 from cluster.planning.model_shape import ModelShape, shape_of
 from cluster.planning.plan import Plan, Wanted, plans
 from cluster.scaling.limits import Slo
@@ -133,11 +133,12 @@ def _row(plan: Plan) -> tuple[str, ...]:
 
 def _memory_text(wanted: Wanted, plan: Plan) -> str:
     found = plan.memory
+    free = found.total_bytes * (1 - UTILIZATION)
     return (
         f"The first, on each GPU of {found.total_bytes / GIB:.1f} GiB: weights "
         f"{found.weight_bytes / GIB:.1f}, KV cache {found.kv_bytes / GIB:.1f}, activations and "
         f"logits {found.activation_bytes / GIB:.1f}, CUDA graphs and libraries "
-        f"{found.fixed_bytes / GIB:.1f}, left free {found.total_bytes * 0.1 / GIB:.1f} GiB."
+        f"{found.fixed_bytes / GIB:.1f}, left free {free / GIB:.1f} GiB."
     )
 
 
@@ -146,7 +147,7 @@ def _has_experts(shape: ModelShape) -> bool:
 
 
 def spec_text(model: str, wanted: Wanted, plan: Plan) -> str:
-    """A spec of the plan, whose engines may double under more load."""
+    """A spec of the plan."""
     engine: dict[str, Any] = {"tensor_parallel_size": plan.placement.tp}
     if plan.placement.pp > 1:
         engine["pipeline_parallel_size"] = plan.placement.pp

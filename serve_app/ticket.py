@@ -26,8 +26,8 @@ TICKET: ContextVar[Ticket | None] = ContextVar("ticket", default=None)
 
 
 class Ticket:
-    """`refusal` says why it was refused, if it was; `waits`, whether it waits now; `on_wait` is
-    called when it begins to. `name` is the API server's of its first prompt.
+    """`refusal` says why it was refused, if it was; `on_wait` is called when it begins to wait.
+    `name` is the API server's of its first prompt.
 
     The rest is the desk's. `flights` are those at the switch: their ends may be heard of before
     their beginnings, so it is below 0 at times.
@@ -49,10 +49,6 @@ class Ticket:
         self.answers, self.decode_s, self.engines = 0, 0.0, list[str]()
         self._desk = desk
         self._generating, self._whole, self._app_is_over = 0, True, False
-
-    @property
-    def waits(self) -> bool:
-        return self.turn is not None
 
     @property
     def waited_s(self) -> float:

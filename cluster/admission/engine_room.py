@@ -104,8 +104,8 @@ class Lacking:
 
 @dataclass(slots=True, kw_only=True)
 class EngineRoom:
-    """What one engine can still be given by this gateway. `spare_*`: of the whole room, which has
-    `others_*` besides, what only interactive requests may take."""
+    """What one engine can still be given by this gateway; `spare_*` of it to interactive requests
+    only."""
 
     replica_id: ReplicaId
     idle: bool
@@ -115,25 +115,15 @@ class EngineRoom:
     spare_prefill_tokens: float = 0.0
     spare_requests: float = 0.0
     spare_kv_tokens: float = 0.0
-    others_prefill_tokens: float = 0.0
-    others_requests: float = 0.0
-    others_kv_tokens: float = 0.0
 
     def fits(self, need: Need, priority: Priority) -> bool:
         if self.idle:
             return True
-        fits = (
-            self.prefill_tokens > 0.0 and self.requests >= 1.0 and self.kv_tokens >= need.kv_tokens
-        )
-        return fits and (priority == "interactive" or self._leaves_spare(need))
-
-    def _leaves_spare(self, need: Need) -> bool:
-        prefill_tokens = self.prefill_tokens + self.others_prefill_tokens
-        kv_tokens = self.kv_tokens + self.others_kv_tokens
+        spare = 1.0 if priority == "batch" else 0.0
         return (
-            prefill_tokens > self.spare_prefill_tokens
-            and self.requests + self.others_requests >= 1.0 + self.spare_requests
-            and kv_tokens >= need.kv_tokens + self.spare_kv_tokens
+            self.prefill_tokens > spare * self.spare_prefill_tokens
+            and self.requests >= 1.0 + spare * self.spare_requests
+            and self.kv_tokens >= need.kv_tokens + spare * self.spare_kv_tokens
         )
 
     def take(self, need: Need) -> None:
@@ -169,13 +159,15 @@ def engine_room(
         prefill_tokens=ours[0],
         requests=ours[1],
         kv_tokens=ours[2],
-        others_prefill_tokens=prefill - ours[0],
-        others_requests=requests - ours[1],
-        others_kv_tokens=0.0 if kv == inf else kv - ours[2],
-        spare_prefill_tokens=SPARE_PREFILL_FRAC * target,
-        spare_requests=SPARE_FRAC * most + EXTRA_FRAC * most,
-        spare_kv_tokens=SPARE_FRAC * seen.kv_total_tokens,
+        spare_prefill_tokens=_spare(SPARE_PREFILL_FRAC * target, prefill, ours[0]),
+        spare_requests=_spare((SPARE_FRAC + EXTRA_FRAC) * most, requests, ours[1]),
+        spare_kv_tokens=_spare(SPARE_FRAC * seen.kv_total_tokens, kv, ours[2]),
     )
+
+
+def _spare(spare: float, room: float, ours: float) -> float:
+    """What has to stay free of our part, so that so much does of the whole room."""
+    return spare if room == inf else max(0.0, spare - (room - ours))
 
 
 def _prefill_room(engine: EngineState, ahead_s: float) -> tuple[float, float]:

@@ -11,7 +11,7 @@ On each of n = TP x PP GPUs of an engine:
 A GPU has a share of a token's KV: its heads are cut up to their number, then repeated; a latent
 (MLA) is on every GPU. Sizes of GPUs are what CUDA reports: an H100 of "80 GB" has 79.1 GiB.
 Checked against what vLLM printed for Qwen3-32B on two of them: 307,328 tokens
-(`tests/cluster/planning/test_memory.py`).
+(`tests/cluster/planning/test_planning.py`).
 """
 
 from __future__ import annotations

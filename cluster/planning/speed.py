@@ -10,16 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cluster.planning.memory import KV_BYTES, QUANTIZED_BYTES, Placement
+from cluster.planning.memory import BATCHED_TOKENS, KV_BYTES, QUANTIZED_BYTES, Placement
 from cluster.planning.model_shape import ModelShape
 from cluster.simulation.roofline import EFFICIENCY, Efficiency, Gpu
 from cluster.types import StepCost
 
 PEAK_TIMES = {"none": 1.0, "fp8": 2.0, "int8": 2.0, "w4a16": 1.0}
 """Of the 16-bit peak: NVIDIA's data sheets of Hopper and Ada; Ampere has int8 alone."""
-
-CHUNK_TOKENS = 8192
-"""A full prefill step, as `memory.BATCHED_TOKENS`."""
 
 USUAL_REQUESTS = 64
 """A batch in which the cost of one more decoding request is taken."""
@@ -72,10 +69,10 @@ class EngineSpeed:
         """As an engine would learn it under such contexts: the roofline's slopes."""
         base_s = self.step_s(decode_requests=1, context=1.0)
         batch_s = self.step_s(decode_requests=USUAL_REQUESTS, context=context)
-        chunk_s = self.step_s(prefill_tokens=CHUNK_TOKENS)
+        chunk_s = self.step_s(prefill_tokens=BATCHED_TOKENS)
         return StepCost(
             base_s=base_s,
-            prefill_token_s=(chunk_s - base_s) / CHUNK_TOKENS,
+            prefill_token_s=(chunk_s - base_s) / BATCHED_TOKENS,
             decode_request_s=(batch_s - base_s) / USUAL_REQUESTS,
         )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
-import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +17,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from serve_app.fleet_page import PAGE, PAGE_PATH, page_response
+from serve_app.ingress import free_ports
 from tests.serve_app.browser import CHROMIUM, Browser
 from tests.waiting import until
 
@@ -68,9 +68,7 @@ class Gateway:
         self.asked: list[dict[str, Any]] = []
         self.parts = ["Once ", "upon ", "a time."]
         self.go = threading.Semaphore(0)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        (self.port,) = free_ports(0)
         self._server: uvicorn.Server | None = None
 
     @property
