@@ -1,8 +1,8 @@
 """The `tokenfleet` command.
 
-Exit status: 0 done, 1 for a chaos test that did not pass and a plan that is not possible, 2 for a
-wrong command line, a wrong trace or a wrong spec (every violation on stderr). Those of `loadtest`
-are in `loadtest/load_command.py`.
+Exit status: 0 done, 1 for a chaos test that did not pass, a plan that is not possible and a model
+that could not be compressed or measured, 2 for a wrong command line, a wrong trace or a wrong spec
+(every violation on stderr). Those of `loadtest` are in `loadtest/load_command.py`.
 """
 
 import argparse
@@ -19,8 +19,10 @@ from cluster.spec import (
     resolve_devices,
 )
 from loadtest import load_command
+from loadtest.acceleration import options as acceleration_options
 from loadtest.chaos import options
 from serve_app import examples, k8s_command, keys_command, plan_command, settings, tenants_file
+from serve_app.compress import command as compress_command
 from serve_app.simulate import options as simulate_options
 
 LOADTEST = "loadtest"
@@ -53,6 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     simulate.set_defaults(run=_simulate)
     plan = commands.add_parser("plan", help="what a model needs for a load, from its config.json")
     plan_command.add_arguments(plan)
+    compress = commands.add_parser("compress", help="quantize or prune a model, by llm-compressor")
+    compress_command.add_arguments(compress)
+    accelerate = commands.add_parser("accelerate", help="speed and quality of a model's variants")
+    acceleration_options.add_arguments(accelerate)
+    accelerate.set_defaults(run=_accelerate)
     k8s_command.add_arguments(commands.add_parser("k8s", help="manifests for Kubernetes"))
     keys_command.add_arguments(commands.add_parser("keys", help="make API keys for tenants"))
     commands.add_parser(LOADTEST, help="send load, find the limit, compare runs, hold them to SLOs")
@@ -83,6 +90,15 @@ def _chaos(args: argparse.Namespace) -> int:
 def _simulate(args: argparse.Namespace) -> int:
     try:
         from serve_app.simulate import command  # its page needs an extra
+    except ModuleNotFoundError as error:
+        print(f"{error}: pip install 'tokenfleet[loadtest]'", file=sys.stderr)
+        return WRONG_INPUT
+    return command.run(args)
+
+
+def _accelerate(args: argparse.Namespace) -> int:
+    try:
+        from loadtest.acceleration import command  # its page needs an extra
     except ModuleNotFoundError as error:
         print(f"{error}: pip install 'tokenfleet[loadtest]'", file=sys.stderr)
         return WRONG_INPUT

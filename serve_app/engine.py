@@ -117,9 +117,7 @@ class Engine:
         began_s = time.monotonic()
         await self._history.back_off()
         waited_s = time.monotonic() - began_s
-        self._config, self._core = self._start_core()
-        seconds = await warm_up(self._core, self._config)
-        logger.info("engine of %s warmed up in %.1f s", self._model.name, seconds)
+        await self._start_core()
         if leaves_it_to_the_kernel(self._config, self._model.resources.device):
             self._holding = asyncio.ensure_future(hold_engine_core())
         self._host = self._make_host(switch_keys)
@@ -128,20 +126,23 @@ class Engine:
         self._history.ready()
         await engine_starts.note(engine_starts.of_this_process(waited_s))
 
-    def _start_core(self) -> tuple[VllmConfig, CoreClient]:
+    async def _start_core(self) -> None:
+        """As far as its first answers: some of what it cannot do shows there only."""
         with tempfile.TemporaryDirectory(prefix="tokenfleet-") as folder:
             errors = Path(folder) / "errors"
             os.environ[ENGINE_ERRORS_ENV] = str(errors)
             try:
-                config = engine_config(self._model)
-                self._kv_events = KvEvents.of(config.kv_events_config)
-                return config, CoreClient(config)
+                self._config = engine_config(self._model)
+                self._kv_events = KvEvents.of(self._config.kv_events_config)
+                self._core = CoreClient(self._config)
+                seconds = await warm_up(self._core, self._config)
             except Exception as error:
                 raise EngineStartError(
                     f"model {self._model.name} ({self._model.source}): {_cause(error, errors)}"
                 ) from error
             finally:
                 del os.environ[ENGINE_ERRORS_ENV]
+        logger.info("engine of %s warmed up in %.1f s", self._model.name, seconds)
 
     def _make_host(self, switch_keys: frozenset[bytes]) -> EngineHost:
         context = serve.get_replica_context()

@@ -62,8 +62,9 @@ class OfferedLoad:
         self._answers = FadingMean()
         self._output_tokens = FadingMean()
         self._squares = FadingMean()  # of the work's deviation in an interval, over its length
+        self._levels = FadingMean()  # that those go with
         self._error_squares = FadingMean()
-        self._levels = FadingMean()  # that the two lines above go with
+        self._judged_levels = FadingMean()  # that those go with
         self._foreseen: deque[tuple[float, float]] = deque()  # due_s, forecast
 
     def observe(
@@ -100,7 +101,7 @@ class OfferedLoad:
         level = self._level.value
         forecast = self._forecast(now_s, cold_start_s)
         noise = self._burst(level) / self._level.window_s(cold_start_s / 2.0)
-        known = self._error_squares.value / self._levels.value if self._levels.value else 0.0
+        known = _ratio(self._error_squares, self._judged_levels)
         return Load(
             level=level,
             forecast=forecast,
@@ -131,7 +132,7 @@ class OfferedLoad:
         return cost.prefill_token_s * tokens + cost.decode_request_s * self.output_tokens
 
     def _burst(self, level: float) -> float:
-        return self._squares.value / self._levels.value * level if self._levels.value else 0.0
+        return _ratio(self._squares, self._levels) * level
 
     def _forecast(self, now_s: float, cold_start_s: float) -> float:
         memory_s = cold_start_s / 2.0
@@ -145,7 +146,17 @@ class OfferedLoad:
         return self._level.value + trend * (now_s + cold_start_s - self._level.at_s)
 
     def _judge_forecasts(self, now_s: float, lasted_s: float, long_s: float) -> None:
-        error = 0.0
+        """Those that are due by now, as one where there are several. Where none is, nothing is
+        known of how good they are."""
+        errors: list[float] = []
         while self._foreseen and self._foreseen[0][0] <= now_s:
-            error = max(0.0, self._level.value - self._foreseen.popleft()[1])
-        self._error_squares.add(error**2, now_s, lasted_s, long_s)
+            errors.append(max(0.0, self._level.value - self._foreseen.popleft()[1]))
+        if errors:
+            mean_square = sum(error**2 for error in errors) / len(errors)
+            self._error_squares.add(mean_square, now_s, lasted_s, long_s)
+            self._judged_levels.add(self._level.value, now_s, lasted_s, long_s)
+
+
+def _ratio(squares: FadingMean, levels: FadingMean) -> float:
+    """What is kept as a multiple of the level; 0 before anything is known."""
+    return squares.value / levels.value if levels.value else 0.0

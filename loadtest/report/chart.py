@@ -80,7 +80,7 @@ def layout(
 def _shape(trace: Trace) -> str:
     if trace["type"] == "bar":
         return "block"
-    if trace["mode"] == "markers":
+    if trace["mode"].startswith("markers"):  # with or without text
         return "ring" if trace["marker"].get("symbol", "").endswith("-open") else "dot"
     return str(trace["line"].get("dash", "solid"))
 
