@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from starlette.types import Scope
+
 from cluster.admission.admission import Admission
 from cluster.admission.boundary import Admitted, Offer, Served
 from cluster.admission.engine_room import EngineState
@@ -32,6 +34,7 @@ from serve_app.errors import GatewayError, KeyNeededError
 from serve_app.flight_news import Expected, FlightNews, FlightOver, RunningFlight
 from serve_app.served_request import Outcome, ServedRequest
 from serve_app.ticket import Ticket
+from serve_app.tracing import Tracing
 
 _FULL = frozenset({RefusalReason.WOULD_WAIT, RefusalReason.WAITED, RefusalReason.QUEUE_FULL})
 """What more engines would have served."""
@@ -73,9 +76,10 @@ class AdmissionDesk:
         gateway: str,
         tenants: Sequence[Tenant],
         on_served: Callable[[ServedRequest], None],
+        tracing: Tracing | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._on_served = on_served
+        self._on_served, self._tracing = on_served, tracing or Tracing()
         self._admission = Admission(
             gateway=gateway,
             tenants=tenants,
@@ -104,6 +108,10 @@ class AdmissionDesk:
         return Ticket(self, model, tenant)
 
     # What a ticket asks
+
+    def began(self, ticket: Ticket, scope: Scope) -> None:
+        """Its app is about to get the request."""
+        ticket.span = self._tracing.begin(scope, ticket.model, ticket.tenant.name)
 
     def registered(self, ticket: Ticket, name: str) -> str:
         """The name under which the switch is to know it."""
@@ -183,7 +191,10 @@ class AdmissionDesk:
 
     def look_at(self, ticket: Ticket) -> None:
         """It may be over."""
-        if not ticket.is_over or ticket.entry is None:
+        if not ticket.is_over:
+            return
+        if ticket.entry is None:
+            self._tracing.leave(ticket.span)
             return
         now_s, usage = time.monotonic(), ticket.usage
         served = _served(usage)
@@ -198,22 +209,22 @@ class AdmissionDesk:
 
     def _tell(self, ticket: Ticket, outcome: Outcome, usage: Usage, now_s: float) -> None:
         refused = ticket.refusal.reason if isinstance(ticket.refusal, RefusedError) else ""
-        self._on_served(
-            ServedRequest(
-                request_id=ticket.name,
-                tenant=ticket.tenant.name,
-                model=ticket.model,
-                outcome=outcome,
-                usage=usage,
-                waited_s=ticket.waited_s,
-                at_unix_s=time.time(),
-                took_s=now_s - ticket.offered_at_s,
-                ttft_s=ticket.ttft_s,
-                tpot_s=ticket.tpot_s,
-                engines=tuple(ticket.engines),
-                reason=refused,
-            )
+        served = ServedRequest(
+            request_id=ticket.name,
+            tenant=ticket.tenant.name,
+            model=ticket.model,
+            outcome=outcome,
+            usage=usage,
+            waited_s=ticket.waited_s,
+            at_unix_s=time.time(),
+            took_s=now_s - ticket.offered_at_s,
+            ttft_s=ticket.ttft_s,
+            tpot_s=ticket.tpot_s,
+            engines=tuple(attempt.engine_id for attempt in ticket.attempts),
+            reason=refused,
         )
+        self._on_served(served)
+        self._tracing.end(ticket.span, served, ticket.attempts, now_s)
 
     def _close(self, ticket: Ticket) -> None:
         assert ticket.entry is not None
@@ -282,7 +293,7 @@ class AdmissionDesk:
         ticket.usage += usage
         ticket.answers += 1
         ticket.decode_s = over.decode_s
-        ticket.engines += over.engines
+        ticket.attempts += over.attempts
         if over.ttft_s is not None:
             ticket.ttft_s = min(over.ttft_s, ticket.ttft_s or over.ttft_s)
         ticket.failed |= over.failed

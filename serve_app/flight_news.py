@@ -14,7 +14,7 @@ from cluster.admission.engine_room import EngineState
 from cluster.admission.usage import Usage
 from cluster.routing.fleet_view import FleetView
 from cluster.types import ReplicaId
-from serve_app.flights import Flight
+from serve_app.flights import Attempt, Flight
 from serve_app.switch_engines import Engine
 
 
@@ -28,7 +28,7 @@ class FlightOver:
     failed: bool
     ttft_s: float | None = None
     decode_s: float = 0.0
-    engines: tuple[ReplicaId, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class FlightNewsBox:
             failed,
             None if began_at_s is None else began_at_s - flight.arrived_at_s,
             0.0 if began_at_s is None else now_s - began_at_s,
-            tuple(flight.engines),
+            tuple(flight.tried),
         )
         self._news.over.append(over)
 

@@ -27,6 +27,17 @@ class ReplayDivergedError(Exception):
 
 
 @dataclass(slots=True)
+class Attempt:
+    """On one engine: sent at one time, over at another (0 until then); `cause` says why it was
+    lost, if it was."""
+
+    engine_id: ReplicaId
+    sent_at_s: float
+    over_at_s: float = 0.0
+    cause: LossCause | None = None
+
+
+@dataclass(slots=True)
 class Flight:
     """`attempt_id` and `engine_id` name the live attempt; both are None while it is held.
 
@@ -36,7 +47,8 @@ class Flight:
     repetitions. Its first own tokens came at `first_step_at_s`, after `first_step_tokens` of
     earlier attempts. The request itself came at `arrived_at_s`, its first answer, of whichever
     attempt, at `began_at_s`, from an engine that had `cached_tokens` of the prompt, where it said
-    so. `lost`: its last engine before this one, and why, at `lost_at_s`. `account`: what it used.
+    so. `lost`: its last engine before this one, and why, at `lost_at_s`; `tried`: all it had, and
+    the live one. `account`: what it used.
     One that is `pausable` may be taken from its engine for others.
     """
 
@@ -63,7 +75,7 @@ class Flight:
     pausable: bool = False
     lost: tuple[ReplicaId, LossCause] | None = None
     lost_at_s: float = 0.0
-    engines: list[ReplicaId] = field(default_factory=list)
+    tried: list[Attempt] = field(default_factory=list)
     account: FlightAccount = field(init=False)
     _accounted_tokens: int = 0
 
@@ -102,7 +114,7 @@ class Flight:
         self.advance(FlightEvent.SENT)
         self.attempts += 1
         self.attempt_id, self.engine_id, self.sent_at_s = attempt_id, engine_id, now_s
-        self.engines.append(engine_id)
+        self.tried.append(Attempt(engine_id, now_s))
         self.account.sent(attempt_id, now_s)
         self.replay_left = len(self.emitted) if kind is ResumeKind.REPLAY else 0
         self.held_since_s = self.first_step_at_s = None
@@ -127,12 +139,14 @@ class Flight:
         self.hedged |= cause is LossCause.HEDGED
         if self.engine_id is not None:
             self.lost, self.lost_at_s = (self.engine_id, cause), now_s
+            self.tried[-1].cause = cause
             if cause.is_death:
                 self.died_on.add(self.engine_id)
 
     def detach(self, now_s: float) -> None:
         """Forget the live attempt: whatever it still says is stale."""
         if self.attempt_id is not None:
+            self.tried[-1].over_at_s = now_s
             new_tokens = len(self.emitted) - self._accounted_tokens
             self.account.answered(self.attempt_id, new_tokens, self.cached_tokens)
             self.account.over(self.attempt_id, now_s)

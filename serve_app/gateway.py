@@ -68,6 +68,7 @@ from serve_app.served_request import ServedRequest
 from serve_app.sse_events import EventId
 from serve_app.tenancy import Tenancy
 from serve_app.ticket import Ticket
+from serve_app.tracing import Tracing
 from serve_app.usage_book import Counted
 from serve_app.usage_route import UsageRoute, usage_of_all
 
@@ -327,12 +328,13 @@ class Gateway:
         make_room(parsed.gateway.max_ongoing_requests, "gateway.max_ongoing_requests")
         keys = (await asyncio.to_thread(wire_secret.keys)).own
         look_again = asyncio.Event()
-        self._metrics = GatewayMetrics()
+        self._metrics, self._tracing = GatewayMetrics(), Tracing.of_environment()
         self._desk = AdmissionDesk(
             parsed,
             gateway=self._name,
             tenants=self._tenancy.tenants,
             on_served=self._on_served,
+            tracing=self._tracing,
         )
         self._models = {
             model.name: ModelApp(parsed, model, keys, look_again.set, self._desk)
@@ -421,6 +423,8 @@ class Gateway:
             await model.close()
         if hasattr(self, "_tenancy"):
             await self._tenancy.close(self._name)
+        if hasattr(self, "_tracing"):
+            await asyncio.to_thread(self._tracing.stop)
 
 
 def _kept_streams(gateway: cluster_spec.GatewaySpec) -> KeptStreams:

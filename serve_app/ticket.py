@@ -19,7 +19,10 @@ from cluster.admission.usage import Usage
 from serve_app.errors import GatewayError
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
     from serve_app.admission_desk import AdmissionDesk
+    from serve_app.flights import Attempt
 
 TICKET: ContextVar[Ticket | None] = ContextVar("ticket", default=None)
 """Of the request that the current task answers. Tasks that it starts inherit it."""
@@ -46,7 +49,9 @@ class Ticket:
         self.flights, self.failed, self.usage = 0, False, Usage()
         self.pauses, self.is_paused = 0, False
         self.ttft_s: float | None = None  # of the first of its answers to begin
-        self.answers, self.decode_s, self.engines = 0, 0.0, list[str]()
+        self.answers, self.decode_s = 0, 0.0
+        self.attempts: list[Attempt] = []
+        self.span: Span | None = None  # where requests are traced
         self._desk = desk
         self._generating, self._whole, self._app_is_over = 0, True, False
 
@@ -72,6 +77,7 @@ class Ticket:
     async def run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """The model's app, for this request."""
         TICKET.set(self)
+        self._desk.began(self, scope)
         try:
             await app(scope, receive, send)
         finally:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from loadtest.acceleration.measured import Measured
 from loadtest.acceleration.variants import AGAIN, BASE
 
-
 ROUNDING = 1e-9
 """One of a hundred items is 1 %, whatever floats make of it."""
 

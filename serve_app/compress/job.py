@@ -106,6 +106,7 @@ def _claim(job: Job, say: Callable[[str], None]) -> None:
 
 def _run_stage(job: Job, stage: Stage, source: Path, folder: Path, python: Path) -> str:
     """The worker's last line, which says what it did."""
+    dtype = _dtype(job.source)
     given: dict[str, Any] = {
         "source": str(source),
         "out": str(folder),
@@ -113,7 +114,8 @@ def _run_stage(job: Job, stage: Stage, source: Path, folder: Path, python: Path)
         "samples": list(job.samples) if stage.calibrated else None,
         "seed": job.made.seed,
         "max_seq_tokens": job.made.max_seq_tokens,
-        "dtype": served_dtype(job.recipe, _dtype(job.source)),
+        # Between stages it is computed in what the source is.
+        "dtype": served_dtype(job.recipe, dtype) if stage is job.recipe.stages[-1] else dtype,
     }
     task = job.partial / "job.json"
     task.write_text(json.dumps(given))

@@ -1,7 +1,7 @@
 """A larger model of the demo's kind: `python -m serve_app.demo.larger --out DIR`.
 
-For measuring speed where the demo is too small to show any: 52 M parameters instead of 3 M, with the
-demo's tokenizer and chat template. Its weights are random, so its answers mean nothing.
+For measuring speed where the demo is too small to show any: 52 M parameters instead of 3 M, with
+the demo's tokenizer and chat template. Its weights are random, so its answers mean nothing.
 """
 
 import argparse

@@ -21,6 +21,7 @@ from serve_app.kept_streams import KeptStreams
 from serve_app.model_app import ModelApp
 from serve_app.resumable import Resumable
 from serve_app.served_request import ServedRequest
+from serve_app.tracing import Tracing
 from serve_app.usage_route import UsageRoute
 from tests.serve_app.asgi_call import AsgiCall
 from tests.serve_app.builders import KEYS
@@ -72,13 +73,23 @@ class ModelFleet:
     """The models of SPEC (default: all) behind a Shell; engines come and go per test. `tenants`
     None: everyone may ask."""
 
-    def __init__(self, *names: str, tenants: Sequence[Tenant] | None = None, **spec: Any) -> None:
+    def __init__(
+        self,
+        *names: str,
+        tenants: Sequence[Tenant] | None = None,
+        tracing: Tracing | None = None,
+        **spec: Any,
+    ) -> None:
         models = [model for model in SPEC["models"] if not names or model["name"] in names]
         parsed = cluster_spec.parse({**SPEC, "models": models, **spec})
         self.emptied: list[str] = []  # models that have lost their last engine, one after the other
         self.served: list[ServedRequest] = []
         self.desk = AdmissionDesk(
-            parsed, gateway="here", tenants=tenants or [OPEN], on_served=self.served.append
+            parsed,
+            gateway="here",
+            tenants=tenants or [OPEN],
+            on_served=self.served.append,
+            tracing=tracing,
         )
         self.models = {
             model.name: ModelApp(
