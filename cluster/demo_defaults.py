@@ -29,10 +29,14 @@ API: Mapping[str, Any] = {
 }
 # Read by vLLM's CPU build only.
 ENV: Mapping[str, str] = {
-    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; about 90,000 tokens of this model
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # auto would pin every engine to the same cores
     "OMP_NUM_THREADS": "1",  # more threads only wait for each other at this size
 }
+
+KV_CACHE_BYTES = 2**30
+"""262,144 tokens of this model. (On a CPU vLLM would take nearly all memory that is free.)"""
+KV_CACHE_FIELD, KV_CACHE_ENV = "kv_cache_memory_bytes", "VLLM_CPU_KVCACHE_SPACE"
+"""Either says how much, on a CPU; with both vLLM goes by the latter."""
 
 
 def with_demo_defaults(model: Any) -> Any:
@@ -51,3 +55,9 @@ def with_demo_defaults(model: Any) -> Any:
     if isinstance(engine, Mapping) and all(engine.get(key, 1) == 1 for key in PARALLEL_SIZES):
         merged["engine"] = {**ONE_WORKER, **engine}
     return merged
+
+
+def with_kv_cache(engine: Mapping[str, Any], env: Mapping[str, str]) -> dict[str, Any]:
+    """The demo's `engine` on a CPU, once its preset is in it."""
+    given = {} if KV_CACHE_ENV in env else {KV_CACHE_FIELD: KV_CACHE_BYTES}
+    return {**given, **engine}

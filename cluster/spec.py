@@ -33,7 +33,13 @@ from cluster import presets
 from cluster.admission.keyless import NO_VLLM_KEY, OPEN_BY_ACCIDENT, VLLM_KEY_ENV, is_loopback
 from cluster.admission.tenants import Tenant, repeated, repeated_in, unknown_models
 from cluster.admission_spec import DEFAULT_MAX_WAIT_S, AdmissionSpec, MaxWait
-from cluster.demo_defaults import with_demo_defaults
+from cluster.demo_defaults import (
+    DEMO_SOURCE,
+    KV_CACHE_ENV,
+    KV_CACHE_FIELD,
+    with_demo_defaults,
+    with_kv_cache,
+)
 from cluster.reserved import reserved_api, reserved_engine
 from cluster.scaling.limits import ScalingLimits, Slo
 from cluster.spec_errors import SpecError, Violation, key_path, raise_all, violations_of
@@ -273,6 +279,17 @@ class ModelSpec(_Spec):
         raise_all("api", reserved_api(value))
         return value
 
+    @field_validator("env")
+    @classmethod
+    def _env(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        given = info.data.get("engine", {}).get(KV_CACHE_FIELD)
+        if given is not None and value.get(KV_CACHE_ENV):
+            raise ValueError(
+                f"{KV_CACHE_ENV} ({value[KV_CACHE_ENV]} GiB) is what vLLM goes by on a CPU, and "
+                f"engine.{KV_CACHE_FIELD} is {given}: give one of them"
+            )
+        return value
+
     @property
     def first_replicas(self) -> int:
         """Engines at the start: `replicas`, within the bounds of `scaling`."""
@@ -309,6 +326,8 @@ class ModelSpec(_Spec):
             device = "gpu" if gpu_build else "cpu"
         resources = self.resources.model_copy(update={"device": device})
         engine = presets.under(self.engine, self.preset, device)
+        if self.source == DEMO_SOURCE and device == "cpu":
+            engine = with_kv_cache(engine, self.env)
         return self.model_copy(update={"resources": resources, "engine": engine})
 
 

@@ -28,9 +28,13 @@ def python() -> Path:
     """The environment's interpreter. Makes the environment, which takes minutes, where there is
     none. Raises NotMadeError."""
     folder = _folder()
-    if not (folder / READY).exists():
+    if not is_made():
         _make(folder)
     return folder / "bin" / "python"
+
+
+def is_made() -> bool:
+    return (_folder() / READY).exists()
 
 
 def _folder() -> Path:

@@ -238,6 +238,32 @@ def test_the_demo_brings_its_own_settings() -> None:
     assert demo.env == demo_defaults.ENV
 
 
+@pytest.mark.parametrize(
+    ("given", "gpu_build", "expected"),
+    [
+        ({}, False, 2**30),
+        ({"engine": {"kv_cache_memory_bytes": 2**27}}, False, 2**27),
+        ({"preset": "memory"}, False, 2**28),
+        ({"env": {"VLLM_CPU_KVCACHE_SPACE": "3"}}, False, None),
+        ({}, True, None),
+    ],
+)
+def test_the_demo_s_cache_is_small_on_a_cpu_unless_somebody_says_otherwise(
+    given: dict[str, Any], gpu_build: bool, expected: int | None
+) -> None:
+    spec = resolve_devices(parse({"models": [model(source="demo", **given)]}), gpu_build=gpu_build)
+    demo = spec.models[0]
+    assert demo.engine.get("kv_cache_memory_bytes") == expected
+    assert demo.env == {**demo_defaults.ENV, **given.get("env", {})}
+
+
+def test_two_sizes_of_one_cache_are_refused() -> None:
+    both = model(engine={"kv_cache_memory_bytes": 2**27}, env={"VLLM_CPU_KVCACHE_SPACE": "1"})
+    (told,) = violations({"models": [both]}).values()
+    assert "VLLM_CPU_KVCACHE_SPACE (1 GiB)" in told
+    assert "engine.kv_cache_memory_bytes is 134217728" in told
+
+
 def test_explicit_settings_win_over_the_demos() -> None:
     given_engine = {"max_model_len": 4096, "seed": 7}
     demo = parse({"models": [model(source="demo", engine=given_engine)]}).models[0]

@@ -8,8 +8,10 @@ import httpx2
 import psutil
 import pytest
 
+from cluster.planning.model_shape import shape_of
 from loadtest.chaos.kinds import KINDS
 from loadtest.chaos.processes import processes_of
+from serve_app.demo import MODEL_PATH
 from serve_app.metric_table import DECISIONS, KV_USE, METRICS, OUTPUT_TOKENS, REQUESTS, TTFT
 from tests.integration.fleet import Fleet
 from tests.integration.playing import play_all
@@ -17,6 +19,7 @@ from tests.waiting import until
 
 GENERATING = ("demo", "demo-tp2")
 MODELS = (*GENERATING, "demo-embed")
+FLOAT32_BYTES = 4
 ROW_KEYS = {
     *("name", "deployment", "backing_off", "scaling", "held", "queue", "engines", "flights"),
     *("losses", "moves", "decisions", "counts"),
@@ -67,6 +70,17 @@ def assert_is_engine(engine: dict) -> None:
     assert 0.0 <= engine["kv_use_frac"] <= 1.0
     assert engine["kv_total_tokens"] > 10_000
     assert engine["queued_prefill_tokens"] == 0
+
+
+@pytest.mark.parametrize("name", GENERATING)
+def test_the_cache_is_as_large_as_the_plan_says(two_engines: Fleet, name: str) -> None:
+    """Of each worker: with two of them each token's KV is split."""
+    model = two_engines.spec.model(name)
+    shape = shape_of(json.loads((MODEL_PATH / "config.json").read_text()))
+    token_bytes = shape.kv_elements(1.0) * FLOAT32_BYTES / model.workers_per_replica
+    planned = model.engine["kv_cache_memory_bytes"] / token_bytes
+    for engine in two_engines.engines(name):
+        assert engine["kv_total_tokens"] == pytest.approx(planned, rel=0.05)
 
 
 def test_every_engine_has_processes_and_an_id_of_its_own(two_engines: Fleet) -> None:
