@@ -55,8 +55,11 @@ def read(path: Path) -> list[Item]:
     for at, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
             found.append(Item.model_validate(json.loads(line)))
-        except (ValueError, ValidationError) as error:
-            raise ItemsError(f"{path}:{at}: {error}") from None
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise ItemsError(f"{path}:{at}: {wrong}") from None
+        except ValueError as error:
+            raise ItemsError(f"{path}:{at}: no JSON: {error}") from None
     if not found:
         raise ItemsError(f"{path} has no items")
     return found
