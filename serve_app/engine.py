@@ -13,7 +13,6 @@ import atexit
 import logging
 import os
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -105,6 +104,8 @@ class Engine:
         configure_logging()
         self._spec: ClusterSpec = cluster_spec.parse(spec)
         self._model = self._spec.model(model_name)
+        self._clock = engine_starts.StartClock()
+        self._clock.part("process and imports")
         keys = await asyncio.to_thread(wire_secret.keys)
         self._thread = HostThread("engine-host")
         self._left = False
@@ -114,9 +115,8 @@ class Engine:
     async def _start(self, switch_keys: frozenset[bytes]) -> None:
         """On the host's own thread, which nothing else needs while the core starts."""
         self._history = engine_history.of_this_replica(self._spec.failover)
-        began_s = time.monotonic()
         await self._history.back_off()
-        waited_s = time.monotonic() - began_s
+        self._clock.waited()
         await self._start_core()
         if leaves_it_to_the_kernel(self._config, self._model.resources.device):
             self._holding = asyncio.ensure_future(hold_engine_core())
@@ -124,7 +124,9 @@ class Engine:
         self._address = self._host.start(ray.util.get_node_ip_address(), self._ports())
         logger.info("engine of %s listens on %s", self._model.name, self._address.endpoint)
         self._history.ready()
-        await engine_starts.note(engine_starts.of_this_process(waited_s))
+        self._clock.part("rest")
+        logger.info("engine of %s started in %s", self._model.name, self._clock)
+        await engine_starts.note(self._clock.start_s)
 
     async def _start_core(self) -> None:
         """As far as its first answers: some of what it cannot do shows there only."""
@@ -134,15 +136,17 @@ class Engine:
             try:
                 self._config = engine_config(self._model)
                 self._kv_events = KvEvents.of(self._config.kv_events_config)
+                self._clock.part("configuration")
                 self._core = CoreClient(self._config)
-                seconds = await warm_up(self._core, self._config)
+                self._clock.part("engine core")
+                await warm_up(self._core, self._config)
+                self._clock.part("first answers")
             except Exception as error:
                 raise EngineStartError(
                     f"model {self._model.name} ({self._model.source}): {_cause(error, errors)}"
                 ) from error
             finally:
                 del os.environ[ENGINE_ERRORS_ENV]
-        logger.info("engine of %s warmed up in %.1f s", self._model.name, seconds)
 
     def _make_host(self, switch_keys: frozenset[bytes]) -> EngineHost:
         context = serve.get_replica_context()

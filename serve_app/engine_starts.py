@@ -28,9 +28,34 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     start_s: float
 
 
-def of_this_process(waited_s: float) -> float:
-    """What its start has taken until now, less what it waited on purpose."""
-    return max(time.time() - psutil.Process().create_time() - waited_s, 0.0)
+class StartClock:
+    """Where the time of this process's start goes: parts, each from the end of the one before."""
+
+    def __init__(self) -> None:
+        self._at_s = psutil.Process().create_time()
+        self._parts: dict[str, float] = {}
+
+    def part(self, name: str) -> None:
+        """It is over."""
+        self._parts[name] = self._since_last_s()
+
+    def waited(self) -> None:
+        """What has passed since the last part was a wait on purpose, and is none of the start."""
+        self._since_last_s()
+
+    @property
+    def start_s(self) -> float:
+        return sum(self._parts.values())
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in self._parts.items())
+        return f"{self.start_s:.1f} s: {parts}"
+
+    def _since_last_s(self) -> float:
+        now_s = time.time()
+        # The wall clock may be set meanwhile.
+        seconds, self._at_s = max(0.0, now_s - self._at_s), now_s
+        return seconds
 
 
 async def note(start_s: float) -> None:

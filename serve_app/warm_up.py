@@ -20,13 +20,11 @@ _PROMPT = [1, 1]
 _TOKENS = 2
 
 
-async def warm_up(core: Core, config: VllmConfig) -> float:
-    """Run the requests one after the other; returns the seconds it took. Generating models only."""
-    began_s = time.monotonic()
+async def warm_up(core: Core, config: VllmConfig) -> None:
+    """Run the requests one after the other. Generating models only."""
     for index, params in enumerate(_kinds(config)):
         await core.add_request_async(_request(f"warm-up-{index}", params))
         await _finished(core)
-    return time.monotonic() - began_s
 
 
 def _kinds(config: VllmConfig) -> list[SamplingParams]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -55,7 +54,17 @@ def test_what_other_code_wrote_is_nothing(gcs):
 
 
 def test_a_start_lasts_from_the_process_s_begin_without_waits_on_purpose(monkeypatch):
-    began = SimpleNamespace(create_time=lambda: time.time() - 50.0)
+    now_s = [150.0]
+    began = SimpleNamespace(create_time=lambda: 100.0)
     monkeypatch.setattr(engine_starts.psutil, "Process", lambda: began)
-    assert engine_starts.of_this_process(20.0) == pytest.approx(30.0, abs=5.0)
-    assert engine_starts.of_this_process(90.0) == 0.0
+    monkeypatch.setattr(engine_starts.time, "time", lambda: now_s[0])
+    clock = engine_starts.StartClock()
+    clock.part("imports")
+    now_s[0] += 20.0
+    clock.waited()
+    now_s[0] += 5.0
+    clock.part("core")
+    now_s[0] -= 3.0  # somebody set the clock
+    clock.part("rest")
+    assert clock.start_s == 55.0
+    assert str(clock) == "55.0 s: imports 50.0, core 5.0, rest 0.0"
