@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     except (CompressError, environment.NotMadeError) as error:
         print(error, file=sys.stderr)
         return FAILED
-    print(_words(found, args.out))
+    print(_words(found, wanted.out))
     return 0
 
 
@@ -138,7 +137,7 @@ def _words(found: Manifest, out: Path) -> str:
     kept = f"; left as they were: {', '.join(found.kept)}" if found.kept else ""
     return (
         f"{out}: {found.made.recipe}, {before / 1e6:.1f} MB to {after / 1e6:.1f} MB "
-        f"({after / before:.0%}){zeros}{kept}. Serve it with `source: {os.fspath(out)}`"
+        f"({after / before:.0%}){zeros}{kept}. Serve it with `source: {out}`"
     )
 
 
