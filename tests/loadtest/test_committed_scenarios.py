@@ -105,7 +105,7 @@ def test_prompts_that_share_nothing_differ_from_their_first_words(name: str, fol
 
 @pytest.mark.parametrize("variant", ["cpu", "gpu"])
 def test_the_stages_of_steps_rise_and_fill_the_load(variant: str) -> None:
-    scenario = load_scenario(CLOSED, variant)
+    scenario = load_scenario("steps", variant)
     assert scenario.stages is not None
     users = [stage.users for stage in scenario.stages]
     assert users == sorted(set(users))

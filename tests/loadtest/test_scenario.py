@@ -239,8 +239,8 @@ def test_a_tenants_key_comes_from_the_environment() -> None:
 
 def test_the_scenarios_of_the_package_are_listed() -> None:
     assert known_scenarios() == [
-        "burst", "chaos", "chat", "mixed_tenants", "multi_turn", "qa", "rag_long", "ramp", "saturated", "smoke",
-        "soak", "steps", "trace", "translate",
+        "burst", "chaos", "chat", "mixed_tenants", "multi_turn", "qa", "rag_long", "ramp",
+        "saturated", "smoke", "soak", "steps", "trace", "translate",
     ]  # fmt: skip
 
 
