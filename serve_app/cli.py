@@ -8,6 +8,8 @@ that could not be compressed or measured, 2 for a wrong command line, a wrong tr
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
 
 from cluster.spec import (
     ClusterSpec,
@@ -49,17 +51,17 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
     chaos = commands.add_parser("chaos", help="load a cluster while its processes are killed")
     options.add_arguments(chaos)
-    chaos.set_defaults(run=_chaos)
+    chaos.set_defaults(run=partial(_of_extra, "loadtest.chaos.command"))
     simulate = commands.add_parser("simulate", help="simulate a fleet on a trace, per policy")
     simulate_options.add_arguments(simulate)
-    simulate.set_defaults(run=_simulate)
+    simulate.set_defaults(run=partial(_of_extra, "serve_app.simulate.command"))
     plan = commands.add_parser("plan", help="what a model needs for a load, from its config.json")
     plan_command.add_arguments(plan)
     compress = commands.add_parser("compress", help="quantize or prune a model, by llm-compressor")
     compress_command.add_arguments(compress)
     accelerate = commands.add_parser("accelerate", help="speed and quality of a model's variants")
     acceleration_options.add_arguments(accelerate)
-    accelerate.set_defaults(run=_accelerate)
+    accelerate.set_defaults(run=partial(_of_extra, "loadtest.acceleration.command"))
     k8s_command.add_arguments(commands.add_parser("k8s", help="manifests for Kubernetes"))
     keys_command.add_arguments(commands.add_parser("keys", help="make API keys for tenants"))
     commands.add_parser(LOADTEST, help="send load, find the limit, compare runs, hold them to SLOs")
@@ -78,31 +80,14 @@ def _check(args: argparse.Namespace) -> int:
     return 0
 
 
-def _chaos(args: argparse.Namespace) -> int:
+def _of_extra(module: str, args: argparse.Namespace) -> int:
+    """The command of a module whose imports are an extra."""
     try:
-        from loadtest.chaos import command  # what it needs is an extra
+        command = import_module(module)
     except ModuleNotFoundError as error:
         print(f"{error}: pip install 'tokenfleet[loadtest]'", file=sys.stderr)
         return WRONG_INPUT
-    return command.run(args)
-
-
-def _simulate(args: argparse.Namespace) -> int:
-    try:
-        from serve_app.simulate import command  # its page needs an extra
-    except ModuleNotFoundError as error:
-        print(f"{error}: pip install 'tokenfleet[loadtest]'", file=sys.stderr)
-        return WRONG_INPUT
-    return command.run(args)
-
-
-def _accelerate(args: argparse.Namespace) -> int:
-    try:
-        from loadtest.acceleration import command  # its page needs an extra
-    except ModuleNotFoundError as error:
-        print(f"{error}: pip install 'tokenfleet[loadtest]'", file=sys.stderr)
-        return WRONG_INPUT
-    return command.run(args)
+    return int(command.run(args))
 
 
 def _totals(spec: ClusterSpec) -> str:

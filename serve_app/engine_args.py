@@ -31,11 +31,11 @@ from vllm.reasoning import ReasoningParserManager
 from vllm.tool_parsers import ToolParserManager
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
+from cluster.demo_defaults import DEMO_SOURCE
 from cluster.spec import ClusterSpec, ModelSpec, SpecError
 from cluster.spec_errors import unknown_key
 from serve_app import settings
 
-DEMO_SOURCE = "demo"
 # What vLLM raises where it dislikes a value.
 _COMPLAINTS = (ValueError, TypeError, KeyError, OSError, NotImplementedError, VLLMError)
 

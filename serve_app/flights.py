@@ -56,7 +56,6 @@ class Flight:
     traits: RequestTraits
     emitted: list[int] = field(default_factory=list)
     state: FlightState = FlightState.HELD
-    attempts: int = 0
     losses: int = 0
     died_on: set[ReplicaId] = field(default_factory=set)
     hedged: bool = False
@@ -81,6 +80,10 @@ class Flight:
 
     def __post_init__(self) -> None:
         self.account = FlightAccount(prompt_tokens=prompt_tokens(self.request))
+
+    @property
+    def attempts(self) -> int:
+        return len(self.tried)
 
     @property
     def held_tokens(self) -> int:
@@ -112,7 +115,6 @@ class Flight:
     ) -> None:
         """Record that the request now runs on `engine_id` under `attempt_id`."""
         self.advance(FlightEvent.SENT)
-        self.attempts += 1
         self.attempt_id, self.engine_id, self.sent_at_s = attempt_id, engine_id, now_s
         self.tried.append(Attempt(engine_id, now_s))
         self.account.sent(attempt_id, now_s)

@@ -24,6 +24,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from starlette.datastructures import MutableHeaders
 from starlette.types import Scope
 
 from serve_app.flights import Attempt
@@ -33,7 +34,6 @@ ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 HTTP, GRPC = "http/protobuf", "grpc"
 NS_PER_S = 1e9
-PARENT = b"traceparent"
 
 _context = TraceContextTextMapPropagator()
 
@@ -58,20 +58,14 @@ class Tracing:
         """A request came; its headers get our `traceparent` instead of its own."""
         if self._tracer is None:
             return None
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
-        }
+        headers = MutableHeaders(scope=scope)
         span = self._tracer.start_span(
             f"{scope.get('method', 'WEBSOCKET')} {scope['path']}",
             context=_context.extract(headers),
             kind=SpanKind.SERVER,
             attributes={"gen_ai.request.model": model, "tokenfleet.tenant": tenant},
         )
-        given: dict[str, str] = {}
-        _context.inject(given, trace.set_span_in_context(span))
-        others = [(name, value) for name, value in scope["headers"] if name != PARENT]
-        mine = [(name.encode(), value.encode()) for name, value in given.items()]
-        scope["headers"] = [*others, *mine]
+        _context.inject(headers, trace.set_span_in_context(span))
         return span
 
     def end(

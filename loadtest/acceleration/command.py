@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from cluster.demo_defaults import DEMO_SOURCE
 from loadtest.acceleration import items, report, variants
-from loadtest.acceleration.measure import TOKENFLEET, Load, measure
+from loadtest.acceleration.measure import Load, measure
 from loadtest.acceleration.measured import Measured
 from loadtest.acceleration.quality import Reading
 from loadtest.acceleration.variants import BASE, VariantError
 from loadtest.acceleration.verdict import verdict
-from loadtest.bench.servers import resolved_spec
+from loadtest.bench.servers import resolved_spec, tokenfleet
 
 FAILED, WRONG_INPUT = 1, 2
-DEMO = "demo"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 def _items(args: argparse.Namespace, source: str) -> list[items.Item]:
     if args.items is not None:
         return items.read(args.items)
-    if source == DEMO:
+    if source == DEMO_SOURCE:
         return items.of_the_demo(args.seed)
     raise items.ItemsError(f"what {source} is to answer is not known: --items FILE")
 
@@ -58,7 +58,7 @@ def _items(args: argparse.Namespace, source: str) -> list[items.Item]:
 def _compressed(args: argparse.Namespace, model: dict[str, Any], recipe: str) -> str:
     """The folder of the model that a recipe makes. Raises CalledProcessError."""
     out = args.out.absolute() / "models" / recipe
-    command = [TOKENFLEET, "compress", model["source"], "--recipe", recipe, "--out", str(out)]
+    command = [tokenfleet(), "compress", model["source"], "--recipe", recipe, "--out", str(out)]
     command += ["--seed", str(args.seed)]
     if args.calibration is not None:
         command += ["--calibration", str(args.calibration)]

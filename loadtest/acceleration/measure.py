@@ -17,12 +17,19 @@ from loadtest.acceleration import measured
 from loadtest.acceleration.items import Item
 from loadtest.acceleration.measured import Measured, Speed
 from loadtest.acceleration.quality import Reading, answers, quality, readings
-from loadtest.bench.servers import ServerError, fleet_launch, free_port, running, source_of
+from loadtest.bench.servers import (
+    ServerError,
+    fleet_launch,
+    free_port,
+    run_tokenfleet,
+    running,
+    source_of,
+)
 from loadtest.json_server import JsonServer
 from loadtest.json_server import ServerError as AnswerError
+from serve_app.compress import manifest
 
 START_TIMEOUT_S = 900.0
-TOKENFLEET = str(Path(sys.executable).with_name("tokenfleet"))
 MOST_TEXTS = 60
 
 
@@ -49,39 +56,26 @@ def measure(
         variant=variant,
         source=source,
         engine=model["engine"] | ({"preset": model["preset"]} if model.get("preset") else {}),
-        weight_bytes=sum(path.stat().st_size for path in Path(source).glob("*.safetensors")),
+        weight_bytes=manifest.weight_bytes(Path(source)),
     )
     folder.mkdir(parents=True, exist_ok=True)
     if (known := measured.read(folder, wanted)) is not None:
         print(f"{variant}: measured before", file=sys.stderr)
         return known
-    try:
-        found, read = _measure(wanted, spec, folder, load, items, base)
-    except (ServerError, AnswerError, subprocess.CalledProcessError) as error:
-        return replace(wanted, failure=_reason(str(error))), []
-    measured.write(folder, found, read)
-    return found, read
-
-
-def _measure(
-    wanted: Measured,
-    spec: Mapping[str, Any],
-    folder: Path,
-    load: Load,
-    items: Sequence[Item],
-    base: Sequence[Reading] | None,
-) -> tuple[Measured, list[Reading]]:
     launch = fleet_launch("fleet", spec, free_port(), folder)
     host = f"http://{launch.endpoint.host}:{launch.endpoint.port}"
-    name, server = spec["models"][0]["name"], JsonServer(host)
+    name, server = model["name"], JsonServer(host)
     began_s = time.monotonic()
-    with running([launch], folder, START_TIMEOUT_S):
-        start_s = time.monotonic() - began_s
-        read = readings(server, name, [each.text for each in items if each.text][:MOST_TEXTS])
-        found = quality(answers(server, name, items), read, base)
-        speed = _speed(host, folder, load)
-        (engine,) = server.get("/fleet")["models"][0]["engines"]
-        memory_bytes = _own_bytes(engine["pid"])
+    try:
+        with running([launch], folder, START_TIMEOUT_S):
+            start_s = time.monotonic() - began_s
+            read = readings(server, name, [each.text for each in items if each.text][:MOST_TEXTS])
+            found = quality(answers(server, name, items), read, base)
+            speed = _speed(host, folder, load)
+            (engine,) = server.get("/fleet")["models"][0]["engines"]
+            memory_bytes = _own_bytes(engine["pid"])
+    except (ServerError, AnswerError, subprocess.CalledProcessError) as error:
+        return replace(wanted, failure=_reason(str(error))), []
     done = replace(
         wanted,
         start_s=round(start_s, 1),
@@ -90,17 +84,18 @@ def _measure(
         speed=speed,
         quality=found,
     )
+    measured.write(folder, done, read)
     return done, read
 
 
 def _speed(host: str, folder: Path, load: Load) -> Speed:
-    """Raises CalledProcessError, but not where an SLO was missed: that is no matter here."""
+    """Raises CalledProcessError."""
     out = folder / "run"
-    command = [TOKENFLEET, "loadtest", "run", load.scenario, "--host", host, "--out", str(out)]
-    command += [part for setting in load.settings for part in ("--set", setting)]
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
-    if done.returncode not in (0, 1):
-        raise subprocess.CalledProcessError(done.returncode, command)
+    settings = [part for setting in load.settings for part in ("--set", setting)]
+    run_tokenfleet(
+        *("loadtest", "run", load.scenario, "--host", host, "--out", str(out), *settings),
+        stdout=subprocess.DEVNULL,
+    )
     summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
     return Speed(
         requests=summary["load"]["succeeded"],

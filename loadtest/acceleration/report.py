@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from loadtest import text_table
 from loadtest.acceleration.measured import Measured
 from loadtest.acceleration.variants import AGAIN
 from loadtest.acceleration.verdict import Verdict, points
@@ -28,9 +29,7 @@ def lines(found: Sequence[Measured]) -> list[list[str]]:
 
 
 def markdown(found: Sequence[Measured], said: Verdict) -> str:
-    head = header(found)
-    rows = [head, ["---", *["---:"] * (len(head) - 1)], *lines(found)]
-    text = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    text = text_table.markdown(header(found), lines(found))
     failed = "".join(f"\n{each.variant}: {each.failure}" for each in found if each.failure)
     return f"{text}\n{failed}\n{said.sentence}\n"
 

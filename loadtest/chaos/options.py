@@ -6,6 +6,7 @@ from os import environ
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from loadtest.argument_types import count
 from loadtest.chaos.kinds import KINDS, Kind
 from loadtest.chaos.plan import Fault
 from loadtest.runtime.options import ADMIN_KEY_VARIABLE
@@ -28,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="an admin's, for --url, where the cluster has tenants; better set "
                         f"${ADMIN_KEY_VARIABLE}, which is not seen")  # fmt: skip
     parser.add_argument("--model", help="which one is asked; default: the first")
-    parser.add_argument("--engines", type=_count, help="to start; default: the spec's")
-    parser.add_argument("--gateways", type=_count, help="to start; default: the spec's")
+    parser.add_argument("--engines", type=count, help="to start; default: the spec's")
+    parser.add_argument("--gateways", type=count, help="to start; default: the spec's")
     parser.add_argument("--duration", type=_seconds, default=120.0, help="seconds; default 120")
     parser.add_argument("--kill-every", type=_seconds, default=10.0, metavar="SECONDS",
                         help="between faults, at least; default 10")  # fmt: skip
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help=f"default: all, which are {', '.join(Fault)}")  # fmt: skip
     parser.add_argument("--kinds", type=_kinds, default=KINDS, metavar="NAME,...",
                         help=f"of requests; default: all: {', '.join(KIND_NAMES)}")  # fmt: skip
-    parser.add_argument("--streams", type=_count, default=6, help="requests at once; default 6")
+    parser.add_argument("--streams", type=count, default=6, help="requests at once; default 6")
     parser.add_argument("--tokens", type=_range, default=(200, 1000), metavar="LEAST-MOST",
                         help="lengths of the answers; default 200-1000")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the faults and the load; default 0")
@@ -60,13 +61,6 @@ def _seconds(text: str) -> float:
     value = float(text)
     if not value > 0:
         raise argparse.ArgumentTypeError(f"{text} must be above 0")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
     return value
 
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import cycle, islice
 from pathlib import Path
 from random import Random
 from typing import Any
+
+from serve_app.demo import corpus
 
 Sample = Mapping[str, Any]
 """`text`, or `messages` and perhaps `tools`."""
@@ -31,15 +34,11 @@ def read(path: Path, most: int, seed: int) -> list[Sample]:
 
 def of_the_demo(most: int, seed: int) -> list[Sample]:
     """As many of the texts that the demo model was trained on; none of those it is held to."""
-    from serve_app.demo import corpus
-
     rng = Random(f"calibration {seed}")
-    return [_of_task(rng, list(corpus.TASKS)[turn % len(corpus.TASKS)]) for turn in range(most)]
+    return [_of_task(rng, task) for task in islice(cycle(corpus.TASKS), most)]
 
 
 def _of_task(rng: Random, task: str) -> Sample:
-    from serve_app.demo import corpus
-
     item = corpus.draw(task, rng, held_out=False)
     if not item.messages:
         return {"text": item.prompt + item.answer}

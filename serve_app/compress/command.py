@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from cluster.demo_defaults import DEMO_SOURCE
+from loadtest.argument_types import count
 from serve_app import settings
 from serve_app.compress import calibration, environment, job, manifest
 from serve_app.compress.calibration import CalibrationError, Sample
@@ -17,7 +19,6 @@ from serve_app.compress.recipes import RECIPES, Recipe, misfits
 from serve_app.demo import MODEL_PATH
 
 FAILED, WRONG_INPUT = 1, 2
-DEMO = "demo"
 PRUNED_FRAC = 0.25  # rounding makes some weights 0 too
 DOWNLOADED = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
 
@@ -35,9 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--calibration", type=Path, metavar="FILE",
         help='a JSON object a line, with "text" or "messages"; demo needs none',
     )  # fmt: skip
-    parser.add_argument("--samples", type=_count, default=512, help="at most; default 512")
+    parser.add_argument("--samples", type=count, default=512, help="at most; default 512")
     parser.add_argument(
-        "--max-seq-tokens", type=_count, default=2048, help="of a sample; default 2048"
+        "--max-seq-tokens", type=count, default=2048, help="of a sample; default 2048"
     )
     parser.add_argument("--seed", type=int, default=0, help="default 0")
     parser.add_argument(
@@ -95,7 +96,7 @@ def _samples(args: argparse.Namespace, recipe: Recipe) -> Sequence[Sample]:
         return []
     if args.calibration is not None:
         return calibration.read(args.calibration, args.samples, args.seed)
-    if args.model == DEMO:
+    if args.model == DEMO_SOURCE:
         return calibration.of_the_demo(args.samples, args.seed)
     raise InputError(
         f"{recipe.name} is calibrated with text like that which the model is to answer: "
@@ -105,7 +106,7 @@ def _samples(args: argparse.Namespace, recipe: Recipe) -> Sequence[Sample]:
 
 def _source(model: str) -> Path:
     """Its folder; a hub id is downloaded to the hub's own cache."""
-    if model == DEMO:
+    if model == DEMO_SOURCE:
         return MODEL_PATH
     if (path := Path(model)).is_dir():
         return path
@@ -139,13 +140,3 @@ def _words(found: Manifest, out: Path) -> str:
         f"{out}: {found.made.recipe}, {before / 1e6:.1f} MB to {after / 1e6:.1f} MB "
         f"({after / before:.0%}){zeros}{kept}. Serve it with `source: {out}`"
     )
-
-
-def _count(text: str) -> int:
-    try:
-        count = int(text)
-    except ValueError:
-        count = 0
-    if count < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 1")
-    return count

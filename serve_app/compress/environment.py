@@ -11,7 +11,6 @@ import hashlib
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
@@ -72,13 +71,12 @@ def _uv() -> str:
 
 
 def _run(command: list[str], more: dict[str, str]) -> None:
-    """Its last lines are in the error, all of it in the terminal."""
-    with tempfile.TemporaryFile("w+") as log:
-        done = subprocess.run(command, env=os.environ | more, stderr=log, check=False)
-        log.seek(0)
-        printed = log.read()
+    """The last of what it says is in the error."""
+    done = subprocess.run(
+        command, env=os.environ | more, stderr=subprocess.PIPE, text=True, check=False
+    )
     if done.returncode:
-        raise NotMadeError(f"{' '.join(command)}:\n{printed.strip()[-2000:]}")
+        raise NotMadeError(f"{' '.join(command)}:\n{done.stderr.strip()[-2000:]}")
 
 
 def compressor() -> str:

@@ -55,21 +55,18 @@ def served_dtype(recipe: Recipe, dtype: str) -> str:
     return "bfloat16" if recipe.rounds and dtype == "float32" else dtype
 
 
-def _quantized(modifier: str, scheme: str) -> Modifier:
-    return modifier, {"targets": TARGETS, "ignore": HEAD, "scheme": scheme}
-
-
 def _pruned(structure: str) -> Stage:
     given = {"targets": TARGETS, "ignore": HEAD, "sparsity": 0.5, "mask_structure": structure}
     return Stage(modifiers=[("SparseGPTModifier", given)], calibrated=True)
 
 
-def _rounded(scheme: str) -> Stage:
-    return Stage(modifiers=[_quantized("QuantizationModifier", scheme)], calibrated=False)
+def _rounded(scheme: str, by: str = "QuantizationModifier", *, calibrated: bool = False) -> Stage:
+    given = {"targets": TARGETS, "ignore": HEAD, "scheme": scheme}
+    return Stage(modifiers=[(by, given)], calibrated=calibrated)
 
 
 def _by_gptq(scheme: str) -> Stage:
-    return Stage(modifiers=[_quantized("GPTQModifier", scheme)], calibrated=True)
+    return _rounded(scheme, "GPTQModifier", calibrated=True)
 
 
 _ALL = (
@@ -94,7 +91,7 @@ _ALL = (
     Recipe(
         name="nvfp4",
         what="4-bit floating point weights and activations",
-        stages=[Stage(modifiers=[_quantized("QuantizationModifier", "NVFP4")], calibrated=True)],
+        stages=[_rounded("NVFP4", calibrated=True)],
         serves_on="gpu",
         needs="a GPU of compute capability 10.0 (B200) or more",
         group_size=16,

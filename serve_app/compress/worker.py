@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import random
 import sys
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,11 @@ def _save(model: Any, tokenizer: Any, source: Path, out: Path, dtype: str) -> No
 
 def _stored_dtype(source: Path) -> Any:
     """Of the largest tensor of its first file, an embedding or what is as good for this."""
-    from safetensors.torch import load_file
+    from safetensors import safe_open
 
-    tensors = load_file(min(source.glob("*.safetensors"))).values()
-    return max(tensors, key=lambda tensor: tensor.numel()).dtype
+    with safe_open(min(source.glob("*.safetensors")), "pt") as tensors:
+        sizes = {name: prod(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118  # it is no mapping
+        return tensors.get_tensor(max(sizes, key=sizes.__getitem__)).dtype
 
 
 def _modifiers(named: list[tuple[str, dict[str, Any]]]) -> list[Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cluster.routing.policies import POLICIES
 from cluster.simulation.roofline import GPUS, MODELS
+from loadtest.argument_types import count
 from loadtest.traces import MOONCAKE_TICK_S
 from serve_app.simulate import scaling
 from serve_app.simulate.names import names
@@ -78,7 +79,7 @@ def _add_load(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--days",
-        type=_count,
+        type=count,
         metavar="N",
         help="spread the arrivals over so many days and nights",
     )
@@ -96,18 +97,18 @@ def _add_load(group: argparse._ArgumentGroup) -> None:
         metavar="FRAC",
         help="the day's share of the period; default 1, a sine",
     )
-    group.add_argument("--requests", type=_count, metavar="N", help="only the first N of the trace")
+    group.add_argument("--requests", type=count, metavar="N", help="only the first N of the trace")
     group.add_argument(
         "--max-tokens",
-        type=_count,
+        type=count,
         metavar="TOKENS",
         help="what every request asks for at most; default: the longest answer",
     )
 
 
 def _add_fleet(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--engines", type=_count, default=8, help="default 8")
-    group.add_argument("--gateways", type=_count, default=2, help="default 2")
+    group.add_argument("--engines", type=count, default=8, help="default 8")
+    group.add_argument("--gateways", type=count, default=2, help="default 2")
     group.add_argument(
         "--gpu",
         type=_gpus,
@@ -122,7 +123,7 @@ def _add_fleet(group: argparse._ArgumentGroup) -> None:
         metavar="NAME",
         help=f"of {', '.join(MODELS)}; default Llama-3.1-8B",
     )
-    group.add_argument("--gpus-per-engine", type=_count, default=1, help="default 1")
+    group.add_argument("--gpus-per-engine", type=count, default=1, help="default 1")
     group.add_argument(
         "--step-time",
         type=Path,
@@ -132,19 +133,19 @@ def _add_fleet(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--kv-tokens",
-        type=_count,
+        type=count,
         metavar="TOKENS",
         help="an engine's KV cache; default: what fits beside the weights",
     )
     group.add_argument(
         "--block-tokens",
-        type=_count,
+        type=count,
         default=DEFAULT_BLOCK_TOKENS,
         metavar="TOKENS",
         help="a KV block; default %(default)s, in half the time that vLLM's 16 would take",
     )
-    group.add_argument("--max-num-batched-tokens", type=_count, default=8192, help="default 8192")
-    group.add_argument("--max-num-seqs", type=_count, default=1024, help="default 1024")
+    group.add_argument("--max-num-batched-tokens", type=count, default=8192, help="default 8192")
+    group.add_argument("--max-num-seqs", type=count, default=1024, help="default 1024")
     group.add_argument(
         "--report-every",
         type=_positive,
@@ -167,13 +168,6 @@ def _policies(text: str) -> list[str]:
 
 def _gpus(text: str) -> list[str]:
     return names(text, GPUS)
-
-
-def _count(text: str) -> int:
-    value = int(text.replace("_", ""))
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
-    return value
 
 
 def _positive(text: str) -> float:
