@@ -11,24 +11,17 @@ from ray import serve
 from ray.serve.config import RequestRouterConfig
 from ray.serve.schema import LoggingConfig
 
+from cluster.admission.keyless import everyone
 from cluster.spec import ClusterSpec, ModelSpec, SpecError, load, parse, resolve_devices
-from serve_app import (
-    engine_args,
-    examples,
-    membership,
-    scaling_config,
-    settings,
-    tenants_file,
-)
+from serve_app import examples, membership, scaling_config, settings, tenants_file
 from serve_app.code_version import versioned
 from serve_app.deployments import GATEWAYS, engines_deployment
-from serve_app.engine import Engine
-from serve_app.gateway import Gateway
 from serve_app.ingress import start_http
 from serve_app.limit_shares import DEPLOYMENT as LIMITS
 from serve_app.limit_shares import LimitShares
 from serve_app.logs import LEAVE_HANDLERS_ENV
-from serve_app.tenancy import everyone
+from serve_app.replicas import Engine, Gateway
+from serve_app.vllm_check import VllmCheck
 
 logger = logging.getLogger("ray.serve")
 
@@ -45,13 +38,14 @@ def build(args: dict[str, Any]) -> Any:
     In a config file for `serve deploy`, `spec` may be the spec itself: Serve compares arguments,
     and does not see that a file behind a path has changed.
 
-    Raises SpecError with every violation, vLLM's included, before anything is started, and
-    ValueError for a bad TOKENFLEET_WIRE_SECRET.
+    Raises SpecError with every violation, and ValueError for a bad TOKENFLEET_WIRE_SECRET, before
+    anything is started; what vLLM finds wrong, before anything is that outlives this process.
     """
     settings.wire_secrets()  # a bad one is better known now than from replicas that do not start
     settings.refuse_vllm_key()
     spec = _load(args)
-    start_http(spec)
+    with VllmCheck(spec) as check:
+        start_http(spec, check.wait)
     if not spec.has_tenants:
         logger.warning(everyone(f"{spec.ports.host}:{spec.ports.http}"))
     if not settings.haproxy_mode():
@@ -66,11 +60,14 @@ def app_from_environment() -> Any:
 
     For `serve build`, which takes no arguments and starts nothing.
     """
-    return application(_load({"spec": settings.spec_of_environment() or examples.DEFAULT}))
+    spec = _load({"spec": settings.spec_of_environment() or examples.DEFAULT})
+    with VllmCheck(spec) as check:
+        check.wait()
+    return application(spec)
 
 
 def _load(args: dict[str, Any]) -> ClusterSpec:
-    """The spec that the arguments mean, checked by vLLM too. Raises SpecError."""
+    """The spec that the arguments mean, vLLM not asked. Raises SpecError."""
     if unknown := args.keys() - {"spec", "port"}:
         raise SpecError([(name, "unknown argument; there are spec and port") for name in unknown])
     given = args.get("spec", examples.DEFAULT)
@@ -81,7 +78,6 @@ def _load(args: dict[str, Any]) -> ClusterSpec:
         spec = parse(raw)
     spec = resolve_devices(spec, gpu_build=settings.gpu_build())
     tenants_file.check(spec)
-    engine_args.check(spec)
     return spec
 
 

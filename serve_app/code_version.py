@@ -13,8 +13,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import vllm
 from ray.serve import Deployment
+
+from serve_app import settings
 
 CODE = ("cluster", "serve_app")
 
@@ -31,7 +32,7 @@ def versioned(deployment: Deployment, *arguments: Any) -> Deployment:
 def _code() -> str:
     """A digest of this package's source and of vLLM's version."""
     root = Path(__file__).parents[1]
-    digest = sha256(vllm.__version__.encode())
+    digest = sha256(settings.vllm_version().encode())
     for path in sorted(path for package in CODE for path in (root / package).rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""The Engine deployment: one replica is one vLLM engine behind an engine host.
+"""An engine replica: one vLLM engine behind an engine host.
 
 Starting is: wait where the engines before this one died young (`engine_history`), build vLLM's
 configuration, start the EngineCore and wait for it, bind the wire, tell Serve where it listens.
@@ -15,7 +15,6 @@ import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import ray
 from ray import serve
@@ -24,7 +23,6 @@ from vllm.config.logging import LoggingConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.usage.usage_lib import UsageContext
 
-from cluster import spec as cluster_spec
 from cluster.spec import ClusterSpec, ModelSpec
 from cluster.stall import StepClock
 from serve_app import (
@@ -35,6 +33,7 @@ from serve_app import (
     replay,
     wire_secret,
 )
+from serve_app.early_core import EarlyContext, EarlyCore
 from serve_app.engine_host import EngineHost
 from serve_app.fingerprint import fingerprint
 from serve_app.host_identity import HostIdentity
@@ -95,20 +94,25 @@ def can_replay(config: VllmConfig) -> bool:
     return generates and (config.speculative_config is None or config.use_v2_model_runner)
 
 
-class Engine:
-    """One engine replica. The constructor returns when the engine can take requests."""
+class EngineReplica:
+    """What is behind an engine replica: `start` returns when the engine can take requests.
 
-    async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, spec: dict[str, Any], model_name: str
+    Its host lives on `thread`. `core`: the process that is to run the engine core.
+    """
+
+    def __init__(
+        self, spec: ClusterSpec, model_name: str, thread: HostThread, core: EarlyCore
     ) -> None:
         configure_logging()
-        self._spec: ClusterSpec = cluster_spec.parse(spec)
-        self._model = self._spec.model(model_name)
+        self._spec, self._model = spec, spec.model(model_name)
+        self._thread, self._early = thread, core
         self._clock = engine_starts.StartClock()
         self._clock.part("process and imports")
-        keys = await asyncio.to_thread(wire_secret.keys)
-        self._thread = HostThread("engine-host")
         self._left = False
+
+    async def start(self) -> None:
+        """Raises EngineStartError with vLLM's own message."""
+        keys = await asyncio.to_thread(wire_secret.keys)
         await self._thread.run(self._start(keys.accepted))
         atexit.register(self._on_exit)
 
@@ -137,7 +141,7 @@ class Engine:
                 self._config = engine_config(self._model)
                 self._kv_events = KvEvents.of(self._config.kv_events_config)
                 self._clock.part("configuration")
-                self._core = CoreClient(self._config)
+                self._core = CoreClient(self._config, EarlyContext(self._early))
                 self._clock.part("engine core")
                 await warm_up(self._core, self._config)
                 self._clock.part("first answers")
@@ -173,21 +177,21 @@ class Engine:
             return None
         return ports.engine_min, ports.engine_max
 
-    def record_replica_metadata(self) -> dict[str, str]:
-        """Serve passes this to every gateway when the replica is ready."""
+    def metadata(self) -> dict[str, str]:
+        """What gateways are to know of it."""
         return membership.metadata_of(self._address)
 
     def check_health(self) -> None:
-        """Serve replaces the replica when this raises."""
+        """Raises RuntimeError once the engine core is dead."""
         if self._host.failure is not None:
             raise RuntimeError(f"the engine core is dead: {self._host.failure}")
 
-    async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Serve asks this every second where the model's engines follow its load."""
+    async def scaling_stats(self) -> dict[str, float]:
+        """What the scaler is told of it."""
         return await self._thread.run(self._host.scaling_stats())
 
-    async def __del__(self) -> None:
-        """Serve awaits this when it removes the replica: tell the switches, stop the core."""
+    async def remove(self) -> None:
+        """Tell the switches, stop the core."""
         if hasattr(self, "_address"):
             await self._thread.run(self._leave("the replica is being removed"))
             await asyncio.to_thread(self._core.shutdown, 0)

@@ -21,6 +21,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from cluster.stall import StepClock
 from serve_app import resume
+from serve_app.engine_address import EngineAddress
 from serve_app.host_identity import HostIdentity
 from serve_app.host_socket import HostSocket
 from serve_app.kv_events import KvEvents
@@ -49,7 +50,6 @@ from serve_app.wire import (
     unpack,
 )
 from serve_app.wire_cache import changes_message, snapshot_message
-from serve_app.wire_security import EngineAddress
 
 logger = logging.getLogger("tokenfleet.engine")
 

@@ -1,4 +1,4 @@
-"""The Gateway deployment: HTTP in front of every model's vLLM app, in one process without a GPU.
+"""A gateway replica: HTTP in front of every model's vLLM app, in one process without a GPU.
 
 First of all it is found out who asks, and whether they may (`access_control`).
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -309,16 +309,17 @@ async def _lifespan(receive: Receive, send: Send) -> None:
             return
 
 
-@serve.ingress()
-class Gateway:
-    """One gateway replica. Serves from the start; models come in as their engines get ready."""
+class GatewayReplica:
+    """What is behind a gateway replica: `app` answers from `start` on, and models come in as their
+    engines get ready."""
 
-    async def __init__(  # type: ignore[misc]  # Serve awaits it
+    async def start(
         self,
         spec: dict[str, Any],
-        limits: DeploymentHandle | None = None,
-        **engines: DeploymentHandle,
+        limits: DeploymentHandle | None,
+        engines: Mapping[str, DeploymentHandle],
     ) -> None:
+        """`limits` and `engines`: the other deployments, the latter for each model."""
         configure_logging()
         parsed = cluster_spec.parse(spec)
         context = serve.get_replica_context()
@@ -383,18 +384,19 @@ class Gateway:
         """So many divide the engines' room."""
         self._desk.share_room(1 / count)
 
-    def __serve_build_asgi_app__(self) -> ASGIApp:
+    @property
+    def app(self) -> ASGIApp:
         return self._shell
 
     def check_health(self) -> None:
-        """Serve reports, and replaces, the replica when this raises: not for one model of several,
-        since the others' streams would be cut."""
+        """Raises RuntimeError where every model has failed: not for one of several, since the
+        others' streams would be cut."""
         failures = [model.failure for model in self._models.values()]
         if all(failures):
             raise RuntimeError("; ".join(str(failure) for failure in failures))
 
-    def record_autoscaling_stats(self) -> dict[str, float]:
-        """Serve asks this twice a second: what is asked for, and how this gateway bears it."""
+    def scaling_stats(self) -> dict[str, float]:
+        """What the scalers are told: what is asked for, and how this gateway bears it."""
         models = {model.name: model.stats(self._name) for model in self._models.values()}
         return gateway_stats(GatewayStats(load=self._load(), models=models))
 
@@ -404,7 +406,7 @@ class Gateway:
         """For another gateway's client, see `serve_app.peers`."""
         return await read_for_peer(self._streams, last, number, tenant)
 
-    async def usage(self) -> Counted:
+    def usage(self) -> Counted:
         """For the gateway that is asked, see `serve_app.usage_route`."""
         return self._tenancy.usage.counted()
 
@@ -413,8 +415,8 @@ class Gateway:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def __del__(self) -> None:
-        """Serve awaits this when it removes the replica."""
+    async def close(self) -> None:
+        """Whether or not `start` came to its end."""
         for task in getattr(self, "_tasks", ()):
             task.cancel()
         if hasattr(self, "_resumable"):

@@ -15,11 +15,11 @@ import zmq
 import zmq.asyncio
 from zmq.auth.asyncio import AsyncioAuthenticator
 
+from serve_app.engine_address import EngineAddress
 from serve_app.link import SEND_QUEUE_MESSAGES, Heartbeat
 from serve_app.wire import Frames, buffer_of
 from serve_app.wire_security import (
     ZAP_DOMAIN,
-    EngineAddress,
     KeyPair,
     KnownSwitches,
     secure_host,

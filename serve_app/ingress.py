@@ -12,11 +12,12 @@ import logging
 import os
 import resource
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 import click
+import psutil
 import ray
 from ray import serve
 
@@ -42,18 +43,33 @@ HAPROXY_THREADS = 4
 READY_CHECK_S = 30
 
 
-def start_http(spec: ClusterSpec) -> None:
-    """Start Serve with the spec's ports where it does not run yet. For the application builder."""
+def start_http(spec: ClusterSpec, checked: Callable[[], None]) -> None:
+    """Start Serve with the spec's ports where it does not run yet. For the application builder.
+
+    `checked` returns when the spec has been found right, and raises otherwise. Nothing that
+    outlives this process is started before; but Ray, and Serve on a Ray that ends with this
+    process, start meanwhile.
+    """
     options = _serve_run_options()
     if any(options.get(key) for key in ("runtime_env", "runtime_env_json", "working_dir")):
+        checked()
         log.warning("serve run with a runtime_env: Serve starts with its own ports, not the spec's")
         return
     if not ray.is_initialized():
         ray.init(address=options.get("address"), namespace=SERVE_NAMESPACE)
+    if not _ray_ends_with_us():
+        checked()
     serve.start(
         proxy_location="EveryNode",
         http_options={"host": spec.ports.host, "port": spec.ports.http},
     )
+    checked()
+
+
+def _ray_ends_with_us() -> bool:
+    """Whether this process started the Ray cluster that it is connected to: it is the parent of
+    the cluster's control service then, and ends it."""
+    return any(child.name() == "gcs_server" for child in psutil.Process().children())
 
 
 def _serve_run_options() -> Mapping[str, str | None]:

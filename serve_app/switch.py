@@ -28,6 +28,7 @@ from cluster.scaling.limits import Slo
 from cluster.scaling.request_counts import RequestCounts
 from cluster.scaling.signals import GatewaySignals
 from cluster.types import ReplicaId
+from serve_app.engine_address import EngineAddress
 from serve_app.engine_choice import OnDecision
 from serve_app.failures import Failure
 from serve_app.flight_news import Expected, OnNews, engine_states
@@ -57,7 +58,7 @@ from serve_app.wire import (
     unpack,
 )
 from serve_app.wire_cache import cache_news
-from serve_app.wire_security import EngineAddress, KeyPair
+from serve_app.wire_security import KeyPair
 
 logger = logging.getLogger("tokenfleet.switch")
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from cluster.admission.keyless import OPEN_BY_ACCIDENT, is_loopback
+from cluster.admission.keyless import OPEN_BY_ACCIDENT, everyone, is_loopback
 from cluster.admission.tenants import OPEN, Tenant
 from cluster.spec import ClusterSpec, GatewaySpec, SpecError
 from serve_app import serve_address, settings
@@ -101,11 +101,6 @@ def _check_open(spec: ClusterSpec) -> None:
     if not spec.gateway.open and not is_loopback(host):
         raise SpecError([("gateway.open", f"Ray Serve listens at {host}: {OPEN_BY_ACCIDENT}")])
     logger.warning(everyone(host))
-
-
-def everyone(host: str) -> str:
-    """The warning of a cluster without tenants."""
-    return f"no tenants: everyone who reaches {host} may use every route, and nobody needs a key"
 
 
 def _ledger(spec: GatewaySpec, gateway: str) -> UsageLedger | None:

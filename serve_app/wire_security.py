@@ -40,14 +40,6 @@ _SWITCH_LABEL = b"tokenfleet/wire"  # other keys made of the same secret would h
 
 
 @dataclass(frozen=True, slots=True)
-class EngineAddress:
-    """Where an engine host listens, and the public key (z85) that proves it is that host."""
-
-    endpoint: str
-    public_key: str
-
-
-@dataclass(frozen=True, slots=True)
 class KeyPair:
     """A Curve25519 key pair, both halves in z85 (40 characters)."""
 

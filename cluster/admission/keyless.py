@@ -23,3 +23,8 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def everyone(host: str) -> str:
+    """The warning of a cluster without tenants."""
+    return f"no tenants: everyone who reaches {host} may use every route, and nobody needs a key"

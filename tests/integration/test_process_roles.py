@@ -19,3 +19,9 @@ def test_every_role_of_a_cluster_is_found_and_has_spent_time(two_engines: Fleet)
     assert all(seconds > 0 for seconds in spent_s.values()), spent_s
     hosts = [meter for meter in meters if meter.role is Role.ENGINE_HOST]
     assert len(hosts) == sum(model.replicas for model in two_engines.spec.models)
+
+
+def test_engine_cores_run_in_the_processes_that_began_with_their_hosts(two_engines: Fleet) -> None:
+    log = (two_engines.folder / "serve.log").read_text()
+    assert "engine of demo started in" in log
+    assert "started anew" not in log

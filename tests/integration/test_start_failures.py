@@ -27,9 +27,15 @@ gateway: {{cpus: 0.2}}
 # As a replica does it, but without Ray: one start instead of three, and nothing to tear down.
 START_ENGINE = """
 import asyncio
-from serve_app.engine import Engine, EngineStartError
+from serve_app.engine import EngineStartError
+from serve_app.replicas import Engine
 
-MODEL = {"name": "cramped", "source": "demo", "engine": {"kv_cache_memory_bytes": 65536}}
+MODEL = {
+    "name": "cramped",
+    "source": "demo",
+    "engine": {"kv_cache_memory_bytes": 65536},
+    "resources": {"device": "cpu"},
+}
 SPEC = {"models": [MODEL], "failover": {"restart_backoff_max_s": 0}}  # that would ask Serve and Ray
 
 if __name__ == "__main__":

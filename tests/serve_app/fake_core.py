@@ -19,12 +19,13 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.metrics.stats import SchedulerStats
 
 from cluster.stall import StepClock
+from serve_app.engine_address import EngineAddress
 from serve_app.engine_host import EngineHost
 from serve_app.host_identity import HostIdentity
 from serve_app.kv_events import KvEvents
 from serve_app.link import Heartbeat
 from serve_app.replay import forced_tokens
-from serve_app.wire_security import EngineAddress, WireKeys
+from serve_app.wire_security import WireKeys
 from tests.serve_app.builders import KEYS
 from tests.serve_app.vllm_cache import PublishedCache
 

@@ -6,7 +6,7 @@
 import signal
 import sys
 
-from serve_app.wire_security import EngineAddress
+from serve_app.engine_address import EngineAddress
 from tests.serve_app.builders import request
 from tests.serve_app.switch_fleet import Fleet
 

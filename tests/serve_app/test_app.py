@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import pytest
 from ray.serve.deployment import Application, Deployment
 
 from cluster import spec as cluster_spec
 from cluster.spec import ClusterSpec, SpecError, load, resolve_devices
-from serve_app import app, examples
+from serve_app import app, engine_args, examples, ingress
 from serve_app.app import application
 from serve_app.logs import LEAVE_HANDLERS_ENV
 from serve_app.membership import MODEL_KEY
@@ -226,9 +228,32 @@ def test_serve_scales_by_our_policies_alone_at_once_on_fresh_reports():
     assert arguments["scaling"]["idle_s"] == 7
 
 
+class CheckedHere:
+    """vLLM's check in this process, which has imported vLLM already."""
+
+    def __init__(self, spec: ClusterSpec) -> None:
+        self._spec = spec
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        pass
+
+    def wait(self) -> None:
+        engine_args.check(self._spec)
+
+
+@pytest.fixture
+def _checked_alone(monkeypatch):
+    """A spec is checked, and Serve is not started."""
+    monkeypatch.setattr(app, "VllmCheck", CheckedHere)
+    monkeypatch.setattr(app, "start_http", lambda spec, checked: checked())
+
+
 @pytest.fixture
 def _nothing_starts(monkeypatch):
-    monkeypatch.setattr(app, "start_http", lambda spec: pytest.fail("Serve was started"))
+    monkeypatch.setattr(app, "start_http", lambda *given: pytest.fail("Serve was started"))
 
 
 @pytest.mark.usefixtures("_nothing_starts")
@@ -245,9 +270,8 @@ def test_a_wrong_argument_is_reported_before_anything_starts(arguments, complain
         app.build(arguments)
 
 
-@pytest.mark.usefixtures("_nothing_starts")
-def test_a_spec_may_be_among_the_arguments_itself(monkeypatch):
-    monkeypatch.setattr(app, "start_http", lambda spec: None)
+@pytest.mark.usefixtures("_checked_alone")
+def test_a_spec_may_be_among_the_arguments_itself():
     inline = {"models": [{"name": "mine", "source": "demo", "replicas": 2}]}
     built = app.build({"spec": inline, "port": 9000})
     engine = deployment_of(built).init_kwargs["engines_0"]
@@ -256,11 +280,26 @@ def test_a_spec_may_be_among_the_arguments_itself(monkeypatch):
         app.build({"spec": {"models": [{"name": "mine", "sauce": "demo"}]}})
 
 
-def test_what_vllm_refuses_is_reported_before_anything_starts(tmp_path):
+def test_what_vllm_refuses_is_reported_before_anything_starts_that_stays(tmp_path, monkeypatch):
+    """In a process of its own, as for a user."""
+    started = []
+    monkeypatch.setattr(ingress.ray, "is_initialized", lambda: True)  # another's
+    monkeypatch.setattr(ingress.serve, "start", lambda **options: started.append(options))
     file = tmp_path / "spec.yaml"
     file.write_text("models: [{name: demo, source: demo, engine: {max_model_length: 5}}]")
     with pytest.raises(SpecError, match=r"models\[0\].engine.max_model_length"):
         app.build({"spec": str(file)})
+    assert not started
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_serve_starts_before_a_spec_is_checked_only_where_ray_is_this_process_s(ours, monkeypatch):
+    happened = []
+    monkeypatch.setattr(ingress.ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ingress, "_ray_ends_with_us", lambda: ours)
+    monkeypatch.setattr(ingress.serve, "start", lambda **options: happened.append("serve"))
+    ingress.start_http(spec_of(DEMO), lambda: happened.append("checked"))
+    assert happened[:2] == (["serve", "checked"] if ours else ["checked", "serve"])
 
 
 @pytest.mark.usefixtures("_nothing_starts")
@@ -279,8 +318,8 @@ def test_a_bad_wire_secret_is_reported_before_anything_starts(monkeypatch):
     ],
     ids=["Python proxy", "HAProxy as Serve starts it", "the user's HAProxy"],
 )
+@pytest.mark.usefixtures("_checked_alone")
 def test_the_log_says_what_the_ingress_costs(environment, warning, monkeypatch, caplog):
-    monkeypatch.setattr(app, "start_http", lambda spec: None)
     for name in ("RAY_SERVE_ENABLE_HA_PROXY", HAPROXY_BINARY_ENV):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
@@ -315,8 +354,8 @@ def test_other_tenants_replace_gateways_and_no_engine():
     assert before[1] == after[1]
 
 
-def test_an_open_cluster_is_warned_about(monkeypatch, caplog):
-    monkeypatch.setattr(app, "start_http", lambda spec: None)
+@pytest.mark.usefixtures("_checked_alone")
+def test_an_open_cluster_is_warned_about(caplog):
     caplog.set_level("WARNING", "ray.serve")
     app.build({})
     assert "no tenants: everyone who reaches 127.0.0.1:8000" in caplog.text
@@ -325,8 +364,8 @@ def test_an_open_cluster_is_warned_about(monkeypatch, caplog):
     assert "no tenants" not in caplog.text
 
 
+@pytest.mark.usefixtures("_nothing_starts")
 def test_vllm_s_own_key_is_refused_before_anything_is_started(monkeypatch):
-    monkeypatch.setattr(app, "start_http", lambda spec: pytest.fail("started"))
     monkeypatch.setenv("VLLM_API_KEY", "k")
     with pytest.raises(SpecError, match="VLLM_API_KEY"):
         app.build({})

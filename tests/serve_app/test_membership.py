@@ -14,7 +14,7 @@ from ray.serve._private.constants import RECORD_REPLICA_METADATA_METHOD
 from ray.serve.request_router import ReplicaID, RequestRouter, RunningReplica
 
 from serve_app import membership
-from serve_app.engine import Engine
+from serve_app.engine_address import EngineAddress
 from serve_app.membership import (
     ENDPOINT_KEY,
     MODEL_KEY,
@@ -22,7 +22,7 @@ from serve_app.membership import (
     addresses_of,
     metadata_of,
 )
-from serve_app.wire_security import EngineAddress
+from serve_app.replicas import Engine
 
 ENGINES = DeploymentID(name="Engine:demo", app_name="app")
 ONE = {"one": EngineAddress("tcp://1", "key 1")}

@@ -13,9 +13,9 @@ from ray.serve.handle import DeploymentBroadcastResponse, DeploymentHandle
 
 from cluster.admission.tenants import OPEN
 from serve_app.caller import CALLER
-from serve_app.gateway import Gateway
 from serve_app.kept_streams import KeptStreams
 from serve_app.peers import Part, peer_read, read_for_peer
+from serve_app.replicas import Gateway
 from serve_app.resumable import Resumable
 from serve_app.sse_events import EventId
 from tests.serve_app.streaming_app import RESUMABLE, Connection, StreamingModel, resume

@@ -10,7 +10,8 @@ import pytest
 from vllm.v1.engine import FinishReason
 
 from cluster import stall
-from serve_app.wire_security import EngineAddress, KeyPair
+from serve_app.engine_address import EngineAddress
+from serve_app.wire_security import KeyPair
 from tests.serve_app.builders import request
 from tests.serve_app.fake_core import HostThread, continuation
 from tests.serve_app.switch_fleet import PROMPT, Fleet, with_a_stream

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import fields
+from multiprocessing import get_context
 
 import msgspec
 import prometheus_client
@@ -15,14 +16,19 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.sampling_params import SamplingParams, StructuredOutputsParams
 from vllm.tokenizers import cached_tokenizer_from_config
-from vllm.v1.engine import EngineCoreReadyResponse
+from vllm.v1.engine import EngineCoreReadyResponse, utils
 from vllm.v1.engine.core_client import AsyncMPClient, MPClient
 from vllm.v1.metrics.loggers import PrometheusStatLogger
 from vllm.version import __version__
 
 from serve_app.demo import MODEL_PATH
 from serve_app.fleet_llm import frontend_config
-from serve_app.vllm_private import CoreClient, prometheus_logger, structured_regex
+from serve_app.vllm_private import (
+    CoreClient,
+    _processes_of,
+    prometheus_logger,
+    structured_regex,
+)
 from tests.serve_app.model_fleet import core_ready
 
 TESTED = "0.32.0"
@@ -166,3 +172,16 @@ def test_a_second_logger_takes_nothing_from_the_first(loggers):
     first.record(scheduler_stats=None, iteration_stats=None)
     second.log_engine_initialized()
     assert "vllm:num_requests_running" in vllm_names(registry)
+
+
+def test_the_core_s_process_is_still_of_the_context_that_one_function_gives():
+    start = inspect.getsource(utils.CoreEngineProcManager.__init__)
+    assert "context = get_mp_context()" in start, changed("where the core's process comes from")
+    assert "context.Process(" in start, changed("how the core's process is made")
+    words = ("target=EngineCoreProc.run_engine_core", "name=", "kwargs=")
+    assert all(word in start for word in words), changed("what a core's process is made of")
+    theirs = utils.get_mp_context
+    context = get_context("spawn")
+    with _processes_of(context):
+        assert utils.get_mp_context() is context
+    assert utils.get_mp_context is theirs

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from cluster.failover import FailReason
 from serve_app import link, wire, wire_security
+from serve_app.engine_address import EngineAddress
 from serve_app.wire import WIRE_VERSION, Hello, Kind, pack
-from serve_app.wire_security import EngineAddress, KeyPair, KnownSwitches, WireKeys
+from serve_app.wire_security import KeyPair, KnownSwitches, WireKeys
 from tests.serve_app.builders import KEYS, SECRET, request
 from tests.serve_app.fake_core import HostThread, continuation
 from tests.serve_app.messages import VALID, damaged
