@@ -101,8 +101,11 @@ class EarlyCore:
         return self._process
 
     def close(self) -> None:
-        """End of file is what tells the process to end; at the latest when it has imported."""
-        self._work.close()
+        """Does nothing once it has been handed over."""
+        if not self._work.closed:
+            self._work.close()
+            self._process.kill()
+            self._process.join()
 
     def _unfit(self) -> str | None:
         if self._work.closed:
@@ -200,10 +203,7 @@ def _wait(work: Connection, ahead: tuple[str, ...]) -> None:
     with collecting_later():
         for module in ahead:
             import_module(module)
-    try:
-        environ, target, kwargs = work.recv()
-    except EOFError:  # nothing is to run: the host found fault with the configuration
-        return
+    environ, target, kwargs = work.recv()
     work.close()
     _take_over(environ)
     target(**kwargs)

@@ -28,7 +28,7 @@ import json, os
 from cluster.spec import parse, resolve_devices
 from serve_app.engine import engine_config
 model = resolve_devices(
-    parse({"models": [{"name": "m", "source": "demo", "engine": ENGINE}]}), gpu_build=False
+    parse({"models": [{"name": "demo", "source": "demo"}]}), gpu_build=False
 ).models[0]
 os.environ.update(model.env)
 before = dict(os.environ)
@@ -45,12 +45,10 @@ READ_WHEN_USED = {
 }
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_process_begins_with_what_vllm_would_have_given_it(workers: int) -> None:
-    engine = {"tensor_parallel_size": workers}
+def test_a_process_begins_with_what_vllm_would_have_given_it() -> None:
     environ = {name: v for name, v in os.environ.items() if name not in early_core.READ_AT_START}
     printed = subprocess.run(
-        [sys.executable, "-c", f"ENGINE = {engine!r}\n{CHANGES}"],
+        [sys.executable, "-c", CHANGES],
         cwd=ROOT,
         env=environ,
         capture_output=True,
@@ -121,8 +119,7 @@ def test_it_runs_what_it_is_handed_in_the_environment_of_then(
 
 def test_it_ends_where_nothing_is_to_run(early: EarlyCore) -> None:
     early.close()
-    early._process.join(WITHIN_S)
-    assert early._process.exitcode == 0
+    assert not early._process.is_alive()
 
 
 def run_by(context: EarlyContext, path: Path) -> Any:
