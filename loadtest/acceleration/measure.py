@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -56,6 +57,7 @@ def measure(
         variant=variant,
         source=source,
         engine=model["engine"] | ({"preset": model["preset"]} if model.get("preset") else {}),
+        work=_work(spec, load, items),
         weight_bytes=manifest.weight_bytes(Path(source)),
     )
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,9 +90,23 @@ def measure(
     return done, read
 
 
+def _work(spec: Mapping[str, Any], load: Load, items: Sequence[Item]) -> str:
+    """A digest of what is measured: the spec, how its model was made, the load, the questions."""
+    made = manifest.read(Path(source_of(spec["models"][0])))
+    return manifest.digest_of(
+        [
+            spec,
+            None if made is None else made.made.model_dump(),
+            [load.scenario, *load.settings],
+            [item.model_dump() for item in items],
+        ]
+    )
+
+
 def _speed(host: str, folder: Path, load: Load) -> Speed:
     """Raises CalledProcessError."""
     out = folder / "run"
+    shutil.rmtree(out, ignore_errors=True)  # of one that was cut short, or of another load
     settings = [part for setting in load.settings for part in ("--set", setting)]
     run_tokenfleet(
         *("loadtest", "run", load.scenario, "--host", host, "--out", str(out), *settings),

@@ -25,12 +25,14 @@ class Speed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """`start_s`: from the launch until the engine answers. `memory_bytes`: what the processes of
-    one engine have for themselves, a GPU's left out. `failure`: why there is nothing else."""
+    """`work`: a digest of all that decides the rest. `start_s`: from the launch until the engine
+    answers. `memory_bytes`: what the processes of one engine have for themselves, a GPU's left out.
+    `failure`: why there is nothing else."""
 
     variant: str
     source: str
     engine: dict[str, Any]
+    work: str = ""
     failure: str = ""
     weight_bytes: int = 0
     start_s: float = 0.0
@@ -54,7 +56,7 @@ def read(folder: Path, wanted: Measured) -> tuple[Measured, list[Reading]] | Non
         heard = json.loads((folder / READINGS).read_text())
     except (OSError, ValueError):
         return None
-    if (told["source"], told["engine"], told["failure"]) != (wanted.source, wanted.engine, ""):
+    if (told.get("work"), told["failure"]) != (wanted.work, ""):
         return None
     speed, quality = told.pop("speed"), told.pop("quality")
     matches = {task: Matches(**found) for task, found in quality.pop("matches").items()}

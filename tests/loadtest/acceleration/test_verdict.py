@@ -89,6 +89,6 @@ def test_what_was_measured_is_read_back_and_only_for_the_same(tmp_path: Path):
         RUNS[1],
         readings,
     )
-    assert measured.read(tmp_path, replace(RUNS[1], engine={"dtype": "bfloat16"})) is None
+    assert measured.read(tmp_path, replace(RUNS[1], work="another")) is None
     (tmp_path / measured.FILE).write_text(json.dumps({"half": "written"})[:-3])
     assert measured.read(tmp_path, RUNS[1]) is None
