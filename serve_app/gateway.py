@@ -203,7 +203,7 @@ class Shell:
         asked = asked_scope(scope, body)
         picked = await self._pick(scope, replayed(body, receive))
         model = picked.model
-        run = partial(run_app, await model.ready_app())
+        run = partial(run_app, await model.ready_app(for_engine=False))  # to ask wakes none
         request, said = await understood(run, {**scope, **asked}, picked.receive)
         if request is None:
             answer = AdmittedAnswer(send, None, model.retry_after_s)

@@ -21,6 +21,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import yaml
@@ -82,8 +83,8 @@ class Times:
 
     @classmethod
     def of(cls, spec: ClusterSpec) -> Times:
-        drain_s = round(spec.failover.drain_timeout_s + 0.5)
-        replica_s = drain_s + round(STOP_S)
+        drain_s = ceil(spec.failover.drain_timeout_s)
+        replica_s = drain_s + ceil(STOP_S)
         node_s = replica_s + RAY_MARGIN_S
         return cls(drain_s, replica_s, node_s, node_s + POD_MARGIN_S)
 
@@ -215,7 +216,7 @@ def _engines(spec: ClusterSpec, model: ModelSpec, image: str, times: Times) -> d
 
 
 def _start(cpus: float) -> dict[str, str]:
-    return {**_START, "num-cpus": f"{max(1, round(cpus + 0.499)):d}"}
+    return {**_START, "num-cpus": str(max(1, ceil(cpus)))}
 
 
 def _group(

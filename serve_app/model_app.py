@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.launchers.app import build_app
+from vllm.tasks import SupportedTask
 from vllm.v1.executor import Executor
 
 from cluster.failover import FailoverLimits
@@ -71,6 +72,7 @@ class ModelApp:
         self._on_no_engine = on_no_engine
         self._loop = asyncio.get_running_loop()
         self._available = asyncio.Event()  # built, and an engine is ready
+        self._changed = asyncio.Event()  # engines came or went
         self.name = model.name
         self.app: ASGIApp | None = None
         self.registry = CollectorRegistry()
@@ -120,7 +122,7 @@ class ModelApp:
         # models' streams flow through this loop.
         llm = await asyncio.to_thread(FleetLLM, config, executor_class, self.switch, self.registry)
         self._lifespan.callback(llm.shutdown)
-        tasks = await llm.get_supported_tasks()
+        tasks = await self._supported_tasks(llm)
         app = build_app(args, tasks, llm.model_config)
         await init_app_state(llm, app.state, args, tasks)
         await self._lifespan.enter_async_context(app.router.lifespan_context(app))
@@ -128,11 +130,26 @@ class ModelApp:
         self._engines_changed(self.switch.ready_engines())
         logger.info("model %s is served (tasks: %s)", self.name, ", ".join(tasks))
 
+    async def _supported_tasks(self, llm: FleetLLM) -> tuple[SupportedTask, ...]:
+        """An engine says it, and where the one that was asked goes, the next one does."""
+        while True:
+            self._changed.clear()
+            try:
+                return await llm.get_supported_tasks()
+            except Exception as error:
+                if self.switch.ready_engines() and not self._changed.is_set():
+                    raise  # it is there, and does not like the question
+                logger.info("model %s: asked again, for the engine has gone: %s", self.name, error)
+            while not self.switch.ready_engines():
+                self._changed.clear()
+                await self._changed.wait()
+
     def _engines_changed(self, engines: int) -> None:
         """From the switch's thread."""
         self._loop.call_soon_threadsafe(self._update_available)
 
     def _update_available(self) -> None:
+        self._changed.set()
         settled = self.ready or self.failure is not None  # a failure is answered at once, for good
         if self._available.is_set() and not settled:
             self._on_no_engine()

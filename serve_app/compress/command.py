@@ -105,9 +105,13 @@ def _samples(args: argparse.Namespace, recipe: Recipe) -> Sequence[Sample]:
 
 
 def _source(model: str) -> Path:
-    """Its folder; a hub id is downloaded to the hub's own cache."""
+    """Its folder, written as a spec's `source`; a hub id is downloaded to the hub's own cache."""
     if model == DEMO_SOURCE:
         return MODEL_PATH
+    try:
+        model = settings.expand(model)
+    except KeyError as error:
+        raise InputError(f"${error.args[0]} is not set here") from None
     if (path := Path(model)).is_dir():
         return path
     if path.is_absolute() or model.startswith("."):

@@ -11,7 +11,7 @@ from serve_app.errors import ModelFailedError
 from serve_app.model_app import ModelApp
 from tests.serve_app.builders import KEYS
 from tests.serve_app.fake_core import HostThread
-from tests.serve_app.model_fleet import core_ready
+from tests.serve_app.model_fleet import ModelFleet, core_ready
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.anyio
@@ -36,3 +36,16 @@ async def test_a_model_that_cannot_be_built_says_so_at_once_and_for_good(tmp_pat
     assert not model.ready
     await model.close()
     await asyncio.to_thread(host.close)
+
+
+async def test_an_engine_that_goes_while_the_app_is_built_costs_only_time(caplog):
+    caplog.set_level("INFO", "tokenfleet.gateway")
+    fleet = ModelFleet("demo")
+    await fleet.start("demo")
+    await fleet.remove("demo")
+    await eventually(lambda: "asked again, for the engine has gone" in caplog.text)
+    assert fleet.models["demo"].failure is None
+    await fleet.start("demo")
+    await fleet.built()
+    assert (await fleet.chat().finish()).status == 200
+    await fleet.close()

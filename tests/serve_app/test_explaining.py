@@ -198,27 +198,19 @@ async def test_an_unknown_model_is_not_found(fleet):
 
 
 @pytest.mark.anyio
-async def test_where_no_engine_can_take_it_the_client_is_told_to_come_again(fleet):
+async def test_where_no_engine_can_take_it_the_client_is_told_at_once_and_none_is_woken(fleet):
     call = await explained(fleet, CHAT_BODY)  # none is there
     assert (call.status, call.headers["retry-after"]) == (503, str(RETRY_AFTER_S))
+    assert call.json["error"]["message"] == "no engine of model 'demo' can take a request now"
 
 
 @pytest.mark.anyio
-async def test_where_the_last_engine_leaves_meanwhile_too(fleet, monkeypatch):
+async def test_nor_can_one_take_it_that_is_about_to_leave(fleet):
     (host,) = await fleet.start("demo")
-    model = fleet.models["demo"]
-    app = model.app
-
-    async def last_leaves() -> Any:
-        host.drain()
-        await eventually(lambda: model.switch.ready_engines() == 0)
-        return app
-
-    monkeypatch.setattr(model, "ready_app", last_leaves)
+    host.drain()
+    await eventually(lambda: fleet.models["demo"].switch.ready_engines() == 0)
     call = await explained(fleet, CHAT_BODY)
-    assert (call.status, call.headers["retry-after"]) == (503, str(RETRY_AFTER_S))
     assert call.json["error"]["message"] == "no engine of model 'demo' can take a request now"
-    monkeypatch.undo()
     nothing_was_sent(fleet, host)
 
 

@@ -69,6 +69,15 @@ def test_a_folder_that_is_not_there_is_no_hub_id(tmp_path, capsys):
     assert "there is no such folder" in capsys.readouterr().err
 
 
+def test_a_folder_is_written_as_in_a_spec(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HERE", str(tmp_path))
+    assert compress("$HERE/none", "fp8", tmp_path / "out", "--for-gpu") == 2
+    assert "there is no such folder" in capsys.readouterr().err
+    monkeypatch.delenv("HERE")
+    assert compress("$HERE/none", "fp8", tmp_path / "out", "--for-gpu") == 2
+    assert "$HERE is not set here" in capsys.readouterr().err
+
+
 def test_without_uv_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setenv(environment.FOLDER_ENV, str(tmp_path / "env"))
