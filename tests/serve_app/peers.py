@@ -11,6 +11,7 @@ from typing import Any, Self
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from serve_app.engine_address import EngineAddress
 from serve_app.wire import (
     WIRE_VERSION,
     Bye,
@@ -25,7 +26,6 @@ from serve_app.wire import (
 )
 from serve_app.wire_security import (
     LOST_EVENTS,
-    EngineAddress,
     KeyPair,
     handshake_failure,
     secure_switch,
