@@ -118,6 +118,7 @@ def test_a_peer_may_ask_for_all_at_any_time(fleet):
 
 def test_an_engine_without_a_cache_says_nothing_of_it(fleet):
     fleet.start("a")
+    until(lambda: fleet.switch.ready_engines() == 1)
     with Peer(fleet.hosts["a"].address, KEYS.own) as peer:
         peer.hello()
         peer.send(pack(Kind.KV_ASK, KvAsk()))
