@@ -21,7 +21,7 @@ from serve_app.limit_shares import DEPLOYMENT as LIMITS
 from serve_app.limit_shares import LimitShares
 from serve_app.logs import LEAVE_HANDLERS_ENV
 from serve_app.replicas import Engine, Gateway
-from serve_app.vllm_check import VllmCheck
+from serve_app.vllm_check import checking
 
 logger = logging.getLogger("ray.serve")
 
@@ -44,8 +44,8 @@ def build(args: dict[str, Any]) -> Any:
     settings.wire_secrets()  # a bad one is better known now than from replicas that do not start
     settings.refuse_vllm_key()
     spec = _load(args)
-    with VllmCheck(spec) as check:
-        start_http(spec, check.wait)
+    with checking(spec) as checked:
+        start_http(spec, checked)
     if not spec.has_tenants:
         logger.warning(everyone(f"{spec.ports.host}:{spec.ports.http}"))
     if not settings.haproxy_mode():
@@ -61,8 +61,8 @@ def app_from_environment() -> Any:
     For `serve build`, which takes no arguments and starts nothing.
     """
     spec = _load({"spec": settings.spec_of_environment() or examples.DEFAULT})
-    with VllmCheck(spec) as check:
-        check.wait()
+    with checking(spec) as checked:
+        checked()
     return application(spec)
 
 

@@ -14,7 +14,6 @@ import argparse
 import os
 import re
 import signal
-import statistics
 import sys
 import time
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from loadtest.argument_types import count
+from loadtest.bench.comparison import Spread
 from loadtest.bench.servers import (
     ServerError,
     fleet_launch,
@@ -51,14 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     rows = [
-        [
-            what,
-            f"{statistics.median(found):.1f}",
-            f"{min(found):.1f} to {max(found):.1f}",
-            str(len(found)),
-        ]
+        [what, f"{seconds.middle:.1f}", f"{seconds.low:.1f} to {seconds.high:.1f}", str(len(found))]
         for what, found in (("cluster", clusters_s), ("engine", engines_s))
-        if found
+        if (seconds := Spread.of(found))
     ]
     print(markdown(["start of", "seconds, median", "least to greatest", "n"], rows))
     return 0

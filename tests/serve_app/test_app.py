@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from ray.serve.deployment import Application, Deployment
@@ -228,26 +229,16 @@ def test_serve_scales_by_our_policies_alone_at_once_on_fresh_reports():
     assert arguments["scaling"]["idle_s"] == 7
 
 
-class CheckedHere:
+@contextmanager
+def checking_here(spec: ClusterSpec) -> Iterator[Callable[[], None]]:
     """vLLM's check in this process, which has imported vLLM already."""
-
-    def __init__(self, spec: ClusterSpec) -> None:
-        self._spec = spec
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        pass
-
-    def wait(self) -> None:
-        engine_args.check(self._spec)
+    yield lambda: engine_args.check(spec)
 
 
 @pytest.fixture
 def _checked_alone(monkeypatch):
     """A spec is checked, and Serve is not started."""
-    monkeypatch.setattr(app, "VllmCheck", CheckedHere)
+    monkeypatch.setattr(app, "checking", checking_here)
     monkeypatch.setattr(app, "start_http", lambda spec, checked: checked())
 
 

@@ -86,10 +86,9 @@ def early(monkeypatch: pytest.MonkeyPatch) -> Iterator[EarlyCore]:
 
 def tell(path: Path, **more: Any) -> None:
     """Runs in the process."""
-    name, threads = psutil.Process().name(), None
-    if torch := sys.modules.get("torch"):
-        threads = torch.get_num_threads()
-    said = {"pid": os.getpid(), "environ": dict(os.environ), "name": name, "threads": threads}
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else None
+    said = {"pid": os.getpid(), "environ": dict(os.environ), "threads": threads}
     path.with_suffix(".part").write_text(json.dumps(said | more))
     path.with_suffix(".part").rename(path)
 

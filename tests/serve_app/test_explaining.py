@@ -210,6 +210,7 @@ async def test_nor_can_one_take_it_that_is_about_to_leave(fleet):
     host.drain()
     await eventually(lambda: fleet.models["demo"].switch.ready_engines() == 0)
     call = await explained(fleet, CHAT_BODY)
+    assert (call.status, call.headers["retry-after"]) == (503, str(RETRY_AFTER_S))
     assert call.json["error"]["message"] == "no engine of model 'demo' can take a request now"
     nothing_was_sent(fleet, host)
 
