@@ -14,7 +14,10 @@ import resource
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from errno import EADDRINUSE
+from itertools import chain
 from pathlib import Path
+from random import sample
 
 import click
 import psutil
@@ -41,6 +44,10 @@ HAPROXY_THREADS = 4
 # How long the ingress may take to start. Serve's default, 5 s, is short for two busy cores, and
 # three misses end the start.
 READY_CHECK_S = 30
+# Where a port is found when none is asked for: above those of Ray's workers (10002 to 19999), below
+# those of Serve's replicas (30000 on) and those that the kernel gives to connections (32768 on),
+# which would take it between here and its server's start.
+ANY_PORT = range(20000, 30000)
 
 
 def start_http(spec: ClusterSpec, checked: Callable[[], None]) -> None:
@@ -117,7 +124,7 @@ def _connections() -> int:
 
 
 def free_ports(*preferred: int) -> list[int]:
-    """One free TCP port for each of `preferred`: itself where it is free, else any.
+    """One free TCP port for each of `preferred`: itself where it is free, else one of `ANY_PORT`.
 
     Whoever asks for it while this process lives gets another, though nobody listens there yet:
     clusters that start at the same moment do not meet.
@@ -129,15 +136,16 @@ def free_ports(*preferred: int) -> list[int]:
 def is_free(host: str, port: int) -> bool:
     """Whether a server could listen there now."""
     with ExitStack() as held:
-        return _bind(held, host, port) is not None
+        return _bind(held, host, port)
 
 
 def _hold_port(held: ExitStack, preferred: int) -> int:
-    """Bound until `held` closes, so that no port is given twice."""
-    port = _bind(held, "", preferred) if preferred == 0 or _is_ours(preferred) else None
-    port = port or _bind(held, "", 0)
-    assert port is not None
-    return port
+    """Bound until `held` closes, so that no port is given twice. Raises OSError if none is left."""
+    others = (port for port in sample(ANY_PORT, len(ANY_PORT)) if port not in _ours)
+    for port in chain([preferred] if preferred else [], others):
+        if _is_ours(port) and _bind(held, "", port):
+            return port
+    raise OSError(EADDRINUSE, f"no port of {ANY_PORT[0]} to {ANY_PORT[-1]} is free")
 
 
 _ours: set[int] = set()
@@ -157,12 +165,12 @@ def _is_ours(port: int) -> bool:
     return True
 
 
-def _bind(held: ExitStack, host: str, port: int) -> int | None:
+def _bind(held: ExitStack, host: str, port: int) -> bool:
     listener = held.enter_context(socket.socket())
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
         listener.listen()
     except OSError:
-        return None
-    return int(listener.getsockname()[1])
+        return False
+    return True

@@ -97,16 +97,22 @@ class DirectionalLeastSquares:
 
     def nearest_non_negative(self) -> Triple:
         """Of all coefficients none of which is below 0, the nearest in that measure: with some of
-        the three at 0, and the others the best for that."""
+        the three at 0, and the others the best for that.
+
+        A distance squared is that of 1/U times the difference, over D, and least squares on the
+        columns of 1/U keep twice the digits that solving with 1/P would.
+        """
         c = self.coefficients
         if c[0] >= 0.0 and c[1] >= 0.0 and c[2] >= 0.0:
             return c
-        measure = self.information()
-        target = [row[0] * c[0] + row[1] * c[1] + row[2] * c[2] for row in measure]
+        w01, w12 = -self._u01, -self._u12
+        w02 = self._u01 * self._u12 - self._u02
+        columns: tuple[Triple, ...] = ((1.0, 0.0, 0.0), (w01, 1.0, 0.0), (w02, w12, 1.0))
+        target = (c[0] + w01 * c[1] + w02 * c[2], c[1] + w12 * c[2], c[2])
         nearest: Triple = (0.0, 0.0, 0.0)
-        least = self._distance(nearest)
+        least = self._dot(target, target)
         for i, j in ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)):
-            at_i, at_j = _best_of_two(measure, target, i, j)
+            at_i, at_j = self._best_of_two(columns[i], columns[j], target)
             if at_i >= 0.0 and at_j >= 0.0:
                 point = [0.0, 0.0, 0.0]
                 point[j] = at_j
@@ -117,24 +123,28 @@ class DirectionalLeastSquares:
         return nearest
 
     def _distance(self, point: Triple) -> float:
-        """Squared, from `coefficients`: a sum of squares, so that nothing cancels where two of them
-        are hardly told apart."""
+        """Squared, from `coefficients`."""
         e0, e1, e2 = (a - b for a, b in zip(point, self.coefficients, strict=True))
         z1 = e1 - self._u12 * e2
         z0 = e0 - self._u01 * z1 - self._u02 * e2
+        return self._dot((z0, z1, e2), (z0, z1, e2))
+
+    def _best_of_two(self, a: Triple, b: Triple, target: Triple) -> tuple[float, float]:
+        """The multiples of `a` and `b` that add up nearest to `target` (Gram-Schmidt); of `a`
+        alone where they are one."""
+        norm = self._dot(a, a)
+        at_a = self._dot(a, target) / norm
+        if a is b:
+            return at_a, 0.0
+        shared = self._dot(a, b) / norm
+        rest = (b[0] - shared * a[0], b[1] - shared * a[1], b[2] - shared * a[2])
+        norm = self._dot(rest, rest)
+        if norm <= 0.0:  # by rounding: the two cannot be told apart, and one alone is as good
+            return -1.0, -1.0
+        left = (target[0] - at_a * a[0], target[1] - at_a * a[1], target[2] - at_a * a[2])
+        at_b = self._dot(rest, left) / norm
+        return at_a - shared * at_b, at_b
+
+    def _dot(self, a: Triple, b: Triple) -> float:
         d0, d1, d2 = self._d
-        return z0 * z0 / d0 + z1 * z1 / d1 + e2 * e2 / d2
-
-
-def _best_of_two(
-    measure: tuple[Triple, Triple, Triple], target: list[float], i: int, j: int
-) -> tuple[float, float]:
-    """The nearest point with only these two free (Cramer's rule); with `i` alone where `i == j`."""
-    if i == j:
-        return target[i] / measure[i][i], 0.0
-    determinant = measure[i][i] * measure[j][j] - measure[i][j] ** 2
-    if determinant <= 0.0:  # by rounding: the two cannot be told apart, and one alone is as good
-        return -1.0, -1.0
-    at_i = (target[i] * measure[j][j] - target[j] * measure[i][j]) / determinant
-    at_j = (target[j] * measure[i][i] - target[i] * measure[i][j]) / determinant
-    return at_i, at_j
+        return a[0] * b[0] / d0 + a[1] * b[1] / d1 + a[2] * b[2] / d2

@@ -5,9 +5,11 @@ arguments and environment of its model as vLLM command-line flags, and Tokenflee
 model as a spec of one gateway and one engine. Nothing here imports Tokenfleet: it is a subject.
 """
 
+import errno
 import http.client
 import json
 import os
+import random
 import shlex
 import socket
 import subprocess
@@ -28,6 +30,9 @@ from loadtest.procstat import family, processes, server_processes
 REPOSITORY = Path(__file__).parents[2]
 DEMO_MODEL = REPOSITORY / "serve_app" / "demo" / "model"  # what `source: demo` means in a spec
 HOST = "127.0.0.1"
+# Neither Ray's workers (10002 to 19999) nor Serve's replicas (30000 on) listen there, and the
+# kernel takes its ports for connections above (32768 on).
+PORTS = range(20000, 30000)
 PROBE_EVERY_S = 0.5
 PROBE_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 60.0
@@ -127,10 +132,12 @@ def _flag(name: str, value: Any) -> list[str]:
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server((HOST, 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """A port that was free a moment ago, and that the kernel gives to no connection meanwhile.
+    Raises OSError if there is none."""
+    for port in random.sample(PORTS, len(PORTS)):
+        with suppress(OSError), socket.create_server((HOST, port)):
+            return port
+    raise OSError(errno.EADDRINUSE, f"no port of {PORTS[0]} to {PORTS[-1]} is free")
 
 
 @contextmanager

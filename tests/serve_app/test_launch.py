@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from cluster.spec import ModelSpec
-from serve_app import launch, process_tree
-from serve_app.ingress import free_ports, haproxy_environment, is_free
+from serve_app import ingress, launch, process_tree
+from serve_app.ingress import ANY_PORT, free_ports, haproxy_environment, is_free
 from serve_app.settings import HAPROXY_BINARY_ENV
 
 
@@ -105,9 +105,25 @@ def test_the_example_fits_the_model(model: ModelSpec, path: str) -> None:
 
 
 def test_ports_are_free_and_distinct() -> None:
-    ports = free_ports(0, 0, 0)
-    assert len(set(ports)) == 3
+    ports = [*free_ports(0, 0, 0), *free_ports(0, 0)]
+    assert len(set(ports)) == 5
     assert all(is_free("127.0.0.1", port) for port in ports)
+
+
+def test_no_connection_is_given_a_port_that_was_found() -> None:
+    range_file = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    lowest = int(range_file.read_text().split()[0])
+    assert ANY_PORT[-1] < lowest
+    with socket.create_server(("", 0)) as taken:
+        assert free_ports(taken.getsockname()[1])[0] in ANY_PORT
+
+
+def test_where_every_port_is_taken_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(ingress, "ANY_PORT", range(port, port + 1))
+        with pytest.raises(OSError, match=f"no port of {port} to {port} is free"):
+            free_ports(0)
 
 
 def test_a_taken_port_is_replaced() -> None:
@@ -118,7 +134,8 @@ def test_a_taken_port_is_replaced() -> None:
 
 
 def test_a_port_that_another_process_was_given_is_replaced() -> None:
-    port = free_port()
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]  # that this process was not given
     ask = f"from serve_app import ingress; print(ingress.free_ports({port}), flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", ask], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -271,7 +288,7 @@ def test_it_serves_until_told_to_stop_and_leaves_nothing(launchers: list[Launche
     assert connection.getresponse().status == 200
     connection.close()
     launcher.note_processes()
-    names = {p.name() for p in launcher.started}
+    names = {p.name() for p in launcher.started if process_tree.is_alive(p)}
     assert {"raylet", "haproxy"} <= names
 
     launcher.process.send_signal(signal.SIGINT)
