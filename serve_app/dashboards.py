@@ -7,7 +7,7 @@ from typing import Any
 
 from serve_app import metric_table as table
 from serve_app.alerts import name, rate
-from serve_app.metric_table import MetricSpec
+from serve_app.metric_table import MetricKind, MetricSpec
 
 COLUMNS, HEIGHT = 2, 8
 GRID = 24
@@ -40,7 +40,8 @@ def _rate(spec: MetricSpec, by: str) -> str:
 
 
 def _quantile(spec: MetricSpec, frac: float) -> str:
-    buckets = rate(spec, "$__rate_interval", "model, le", "_bucket")
+    part = "_bucket" if spec.kind is MetricKind.HISTOGRAM else ""  # else its counts are buckets
+    buckets = rate(spec, "$__rate_interval", "model, le", part)
     return f"histogram_quantile({frac}, {buckets})"
 
 
@@ -81,6 +82,7 @@ OVERVIEW = Dashboard(
         Panel("Requests", "reqps", _lines(table.REQUESTS, "model, outcome")),
         Panel("Time to first token", "s", _quantiles(table.TTFT)),
         Panel("Time per output token", "s", _quantiles(table.TPOT)),
+        Panel("Time between tokens", "s", _quantiles(table.ITL)),
         Panel("Output tokens", "short", _lines(table.OUTPUT_TOKENS, "model"), "A second."),
         Panel("Refused", "reqps", _lines(table.REFUSED, "model, reason")),
         Panel("Waiting in gateways", "short", _sums(table.QUEUED, "model, priority")),

@@ -22,6 +22,7 @@ from vllm.config import VllmConfig
 from vllm.config.logging import LoggingConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.usage.usage_lib import UsageContext
+from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 
 from cluster.spec import ClusterSpec, ModelSpec
 from cluster.stall import StepClock
@@ -35,6 +36,7 @@ from serve_app import (
 )
 from serve_app.early_core import EarlyContext, EarlyCore
 from serve_app.engine_host import EngineHost
+from serve_app.engine_metrics import EngineMetrics
 from serve_app.fingerprint import fingerprint
 from serve_app.host_identity import HostIdentity
 from serve_app.host_thread import HostThread
@@ -169,7 +171,17 @@ class EngineReplica:
         )
         heartbeat = Heartbeat(limits.heartbeat_interval_s, limits.heartbeat_timeout_s)
         clock = StepClock(limits.stall_timeout_s)
-        return EngineHost(self._core, identity, heartbeat, switch_keys, clock, self._kv_events)
+        metrics = RayPrometheusStatLogger(self._config, [0])
+        metrics.log_engine_initialized()
+        return EngineHost(
+            self._core,
+            identity,
+            heartbeat,
+            switch_keys,
+            clock,
+            self._kv_events,
+            EngineMetrics(metrics),
+        )
 
     def _ports(self) -> tuple[int, int] | None:
         ports = self._spec.ports

@@ -22,6 +22,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from cluster.stall import StepClock
 from serve_app import resume
 from serve_app.engine_address import EngineAddress
+from serve_app.engine_metrics import EngineMetrics
 from serve_app.host_identity import HostIdentity
 from serve_app.host_socket import HostSocket
 from serve_app.kv_events import KvEvents
@@ -83,7 +84,7 @@ class EngineHost:
     """`start` on a running loop; `failure` is set once the core is dead, and stays.
 
     `switch_keys` are the public keys of the switches that are let in; `kv_events` tell what the
-    core's cache holds, where it publishes that.
+    core's cache holds, where it publishes that; `metrics` are recorded where given.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class EngineHost:
         switch_keys: frozenset[bytes],
         clock: StepClock,
         kv_events: KvEvents | None = None,
+        metrics: EngineMetrics | None = None,
     ) -> None:
         self.failure: str | None = None
         self._core, self._identity = core, identity
@@ -110,6 +112,7 @@ class EngineHost:
         self._tells_soon = False
         self._cache_told_at_s = 0.0
         self._kv_events = kv_events
+        self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
         self._socket = HostSocket(heartbeat, switch_keys)
 
@@ -280,13 +283,15 @@ class EngineHost:
             except EngineDeadError as error:
                 await self._die(str(error))
                 return
+            stats, outputs.scheduler_stats = outputs.scheduler_stats, None
+            if stats is not None:
+                self._meter.step(stats, outputs.timestamp)
             await self._pass_step(outputs)
+            if stats is not None and self._metrics is not None:
+                self._metrics.step(stats)
             self._stalls.step(time.monotonic(), more=bool(self._owners))
 
     async def _pass_step(self, outputs: EngineCoreOutputs) -> None:
-        stats, outputs.scheduler_stats = outputs.scheduler_stats, None
-        if stats is not None:
-            self._meter.step(stats, outputs.timestamp)
         if not outputs.outputs:
             return
         self._meter.count_step()
@@ -324,6 +329,8 @@ class EngineHost:
         while True:
             await asyncio.sleep(LOAD_EVERY_S)
             await self._tell_cache_changes()
+            if self._metrics is not None:
+                self._metrics.refresh(is_idle=not self._owners)
             for switch, received in tuple(self._switches.items()):
                 load = self._meter.load(received=received, bad_messages=self._bad_messages)
                 await self._send(switch, pack(Kind.LOAD, load))

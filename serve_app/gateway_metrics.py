@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
+from prometheus_client import CollectorRegistry
 from ray.serve import metrics as ray_metrics
 
 from cluster.scaling.gateway_scaler import GatewayLoad
@@ -25,6 +26,9 @@ logger = logging.getLogger("tokenfleet.gateway")
 
 EVERY_S = 1.0
 """Ray sends them on every few seconds."""
+
+ITL_BUCKETS = "vllm:inter_token_latency_seconds_bucket"
+"""vLLM's, which counts every token anyway."""
 
 
 class Metric(Protocol):
@@ -76,6 +80,7 @@ class MeasuredModel(Protocol):
 
     name: str
     scaled: Scaled | None
+    registry: CollectorRegistry
 
     @property
     def held(self) -> int: ...
@@ -160,6 +165,7 @@ class GatewayMetrics:
         self._record(table.DRAIN, queue["drain_tokens_per_s"] or 0.0, labels)
         for priority, waiting in queue["waiting"].items():
             self._record(table.QUEUED, waiting, labels, priority=priority)
+        self._itl(labels, model.registry)
         self._engines(labels, measured.engines)
         self._scaling(labels, model.scaled)
 
@@ -180,6 +186,11 @@ class GatewayMetrics:
             (table.HIT_TOKENS, measured.hit_tokens),
         ):
             self._grown(spec, amount, labels)
+
+    def _itl(self, labels: dict[str, str], registry: CollectorRegistry) -> None:
+        for family in registry.restricted_registry([ITL_BUCKETS]).collect():
+            for sample in family.samples:
+                self._grown(table.ITL, sample.value, labels, le=sample.labels["le"])
 
     def _engines(self, labels: dict[str, str], rows: Iterable[Mapping[str, Any]]) -> None:
         rows = list(rows)

@@ -3,8 +3,9 @@ README's table, Grafana's dashboards and Prometheus' rules (`k8s/observability`)
 
 Ray's metrics pipeline carries them: every node has an endpoint for its Prometheus, where their
 names begin with `ray_`, and have the labels that Serve adds (application, deployment, replica).
-vLLM's own of a model's API server (tokens, latencies between tokens, preemptions ...) are at the
-endpoint's `GET /metrics`, of the gateway that answers.
+vLLM's own of a model's API server (tokens, latencies, preemptions ...) are at the endpoint's
+`GET /metrics`, of the gateway that answers; those of an engine's scheduler come the same way as
+ours (`serve_app.engine_metrics`).
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ LABEL_VALUES = {
     "engine": "replica ids of the engines that are there",
     "route": "the routes of inference (`serve_app.route_access`), or `other`",
     "status": "HTTP statuses",
+    "le": "upper bounds of vLLM's buckets, in seconds",
 }
 """What the labels' values can be: none grows without bound."""
 
@@ -84,6 +86,7 @@ TTFT = _histogram(
     "ttft_seconds", TTFT_BUCKETS_S, "From a request's arrival to its first token", "model"
 )
 TPOT = _histogram("tpot_seconds", TPOT_BUCKETS_S, "Per token after the first", "model")
+ITL = _counter("itl_seconds_bucket", "Times between a stream's tokens, up to `le`", "model", "le")
 LENGTH = _histogram(
     "request_seconds", LENGTH_BUCKETS_S, "From a request's arrival to its end", "model"
 )

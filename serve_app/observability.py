@@ -33,6 +33,8 @@ count when they are over; everything else is recorded once a second.
 - `rules.yaml`: alerts, for Prometheus itself; `prometheusrule.yaml`: the same for its operator.
   What to do when one comes: [`runbooks.md`](runbooks.md).
 - `dashboards/`: for Grafana, which asks for the Prometheus when one is imported.
+- vLLM's own metrics of an engine's scheduler come the same way, as `ray_vllm_num_requests_running`
+  and so on, with the engine's `ReplicaId` (and `model_name`).
 - vLLM's own metrics of a model's API server are at the endpoint's `GET /metrics`, of the gateway
   that answers (with tenants, for an admin's key).
 

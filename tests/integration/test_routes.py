@@ -12,7 +12,7 @@ from cluster.planning.model_shape import shape_of
 from loadtest.chaos.kinds import KINDS
 from loadtest.chaos.processes import processes_of
 from serve_app.demo import MODEL_PATH
-from serve_app.metric_table import DECISIONS, KV_USE, METRICS, OUTPUT_TOKENS, REQUESTS, TTFT
+from serve_app.metric_table import DECISIONS, ITL, KV_USE, METRICS, OUTPUT_TOKENS, REQUESTS, TTFT
 from tests.integration.fleet import Fleet
 from tests.integration.playing import play_all
 from tests.waiting import until
@@ -157,17 +157,29 @@ def test_metrics_reach_the_node_s_prometheus_endpoint(fleet: Fleet) -> None:
     parts = ("", "_bucket", "_sum", "_count")
     ours = {f"ray_{spec.name}{part}" for spec in METRICS for part in parts}
 
-    def exported() -> set[str]:
+    def lines() -> list[str]:
         targets = [target for row in json.loads(found.read_text()) for target in row["targets"]]
         texts = [httpx2.get(f"http://{each}/metrics", trust_env=False).text for each in targets]
+        return [line for text in texts for line in text.splitlines()]
+
+    def exported() -> set[str]:
         return {
             line.partition("{")[0]
-            for text in texts
-            for line in text.splitlines()
+            for line in lines()
             if line.startswith("ray_tokenfleet_") and 'model="demo"' in line
         }
 
-    for spec in (REQUESTS, OUTPUT_TOKENS, KV_USE, DECISIONS):
+    for spec in (REQUESTS, OUTPUT_TOKENS, ITL, KV_USE, DECISIONS):
         until(lambda spec=spec: f"ray_{spec.name}" in exported(), what=f"{spec.name} is exported")
     assert f"ray_{TTFT.name}_bucket" in exported()
     assert exported() <= ours
+
+    engines = {row["id"] for row in fleet.engines()}
+    for name in ("num_requests_running", "prefix_cache_queries", "cache_config_info"):
+        of_engines = re.compile(f'^ray_vllm_{name}(?:_total)?{{.*ReplicaId="([^"]+)"')
+        until(
+            lambda found=of_engines: (
+                engines <= {match[1] for line in lines() if (match := found.match(line))}
+            ),
+            what=f"every engine's {name} is exported",
+        )

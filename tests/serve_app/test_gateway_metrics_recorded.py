@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
 import pytest
+from prometheus_client import CollectorRegistry, Histogram
 
 from cluster.admission.usage import Usage
 from serve_app import metric_table as table
-from serve_app.gateway_metrics import GatewayMetrics
+from serve_app.gateway_metrics import ITL_BUCKETS, GatewayMetrics
 from serve_app.metric_table import LABEL_VALUES, METRICS, MetricKind, MetricSpec
 from serve_app.scaling_record import Change, Scaled
 from serve_app.served_request import ServedRequest
@@ -69,7 +70,7 @@ def metrics(recorded) -> GatewayMetrics:
 
 
 def model(scaled: Scaled | None = None, held: int = 0):
-    return SimpleNamespace(name="m", scaled=scaled, held=held)
+    return SimpleNamespace(name="m", scaled=scaled, held=held, registry=CollectorRegistry())
 
 
 def engine(name: str, **more):
@@ -133,6 +134,25 @@ def test_queue_gaps_and_what_is_held(metrics, recorded):
     assert recorded.of(table.QUEUED, priority="batch") == [1]
     assert recorded.of(table.RESUME_GAP) == [0.3, 0.4]
     assert (recorded.of(table.HELD), recorded.of(table.FLIGHTS)) == ([4], [9])
+
+
+def test_times_between_tokens_are_vllms_buckets(metrics, recorded):
+    shown = model()
+    itl = Histogram(
+        ITL_BUCKETS.removesuffix("_bucket"),
+        "ITL.",
+        labelnames=["model_name", "engine"],
+        buckets=[0.01, 0.1],
+        registry=shown.registry,
+    ).labels("m", "0")
+    for seconds in (0.005, 0.05, 0.5):
+        itl.observe(seconds)
+    metrics.look(shown, NOTHING, QUEUE)
+    itl.observe(0.05)
+    metrics.look(shown, NOTHING, QUEUE)
+    metrics.look(shown, NOTHING, QUEUE)
+    counts = {le: recorded.of(table.ITL, model="m", le=le) for le in ("0.01", "0.1", "+Inf")}
+    assert counts == {"0.01": [1], "0.1": [2, 1], "+Inf": [3, 1]}
 
 
 def test_a_change_of_size_counts_once_and_not_those_from_before(metrics, recorded):
