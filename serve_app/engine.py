@@ -171,8 +171,6 @@ class EngineReplica:
         )
         heartbeat = Heartbeat(limits.heartbeat_interval_s, limits.heartbeat_timeout_s)
         clock = StepClock(limits.stall_timeout_s)
-        metrics = RayPrometheusStatLogger(self._config, [0])
-        metrics.log_engine_initialized()
         return EngineHost(
             self._core,
             identity,
@@ -180,7 +178,7 @@ class EngineReplica:
             switch_keys,
             clock,
             self._kv_events,
-            EngineMetrics(metrics),
+            EngineMetrics(RayPrometheusStatLogger(self._config, [0])),
         )
 
     def _ports(self) -> tuple[int, int] | None:

@@ -8,9 +8,10 @@ What vLLM measures of requests (TTFT and the like) is at gateways, where request
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import replace
+from typing import Any, Protocol
 
-from vllm.v1.metrics.stats import SchedulerStats
+from vllm.v1.metrics.stats import PrefixCacheStats, SchedulerStats
 
 
 class StatLogger(Protocol):
@@ -19,42 +20,35 @@ class StatLogger(Protocol):
     def record(self, scheduler_stats: SchedulerStats | None, iteration_stats: None) -> None: ...
 
 
+NOTHING_NEW: dict[str, Any] = {
+    "prefix_cache_stats": PrefixCacheStats(),
+    "connector_prefix_cache_stats": None,
+    "kv_cache_eviction_events": [],
+    "spec_decoding_stats": None,
+    "kv_connector_stats": None,
+    "ec_connector_stats": None,
+    "cudagraph_stats": None,
+    "perf_stats": None,
+}
+"""The statistics that are of one step, and add to what was counted before."""
+
+
 class EngineMetrics:
-    """A step is recorded at once only where it has something to add to a counter: most have not,
-    and recording one takes as long as passing on the output of many requests."""
+    """A step is recorded at once only where it adds to what is counted: most do not, and recording
+    one takes as long as passing on the output of many requests."""
 
     def __init__(self, logger: StatLogger) -> None:
         self._logger = logger
-        self._last: SchedulerStats | None = SchedulerStats()  # not recorded yet
-        self._says_idle = False
+        self._last = SchedulerStats()
 
     def step(self, stats: SchedulerStats) -> None:
         """The scheduler's account of a step."""
-        self._last, self._says_idle = stats, False
-        if _adds(stats):
-            self._record(stats)
+        self._last = stats
+        if any(getattr(stats, name) != nothing for name, nothing in NOTHING_NEW.items()):
+            self._logger.record(stats, None)
 
     def refresh(self, *, is_idle: bool) -> None:
-        """To be called now and then. `is_idle`: nothing runs, whatever the last step said."""
-        if is_idle and not self._says_idle:
-            self._says_idle = True
-            self._last = SchedulerStats()
-        if self._last is not None:
-            self._record(self._last)
-
-    def _record(self, stats: SchedulerStats) -> None:
-        self._last = None
-        self._logger.record(stats, None)
-
-
-def _adds(stats: SchedulerStats) -> bool:
-    return bool(
-        stats.prefix_cache_stats.queries
-        or stats.connector_prefix_cache_stats
-        or stats.kv_cache_eviction_events
-        or stats.spec_decoding_stats
-        or stats.kv_connector_stats
-        or stats.ec_connector_stats
-        or stats.cudagraph_stats
-        or stats.perf_stats
-    )
+        """To be called every second or so: Ray forgets a gauge that is not set again. `is_idle`:
+        nothing runs, whatever the last step said."""
+        last = SchedulerStats() if is_idle else self._last
+        self._logger.record(replace(last, **NOTHING_NEW), None)

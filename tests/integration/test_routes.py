@@ -175,7 +175,7 @@ def test_metrics_reach_the_node_s_prometheus_endpoint(fleet: Fleet) -> None:
     assert exported() <= ours
 
     engines = {row["id"] for row in fleet.engines()}
-    for name in ("num_requests_running", "prefix_cache_queries", "cache_config_info"):
+    for name in ("num_requests_running", "prefix_cache_queries"):
         of_engines = re.compile(f'^ray_vllm_{name}(?:_total)?{{.*ReplicaId="([^"]+)"')
         until(
             lambda found=of_engines: (
