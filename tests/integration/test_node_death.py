@@ -49,7 +49,7 @@ def nodes() -> Iterator[Nodes]:
 
 
 @pytest.fixture
-def fleet(nodes: Nodes, tmp_path: Path) -> Fleet:
+def deployed(nodes: Nodes, tmp_path: Path) -> Fleet:
     http = httpx2.Client(
         base_url=f"http://{HOST}:{nodes.port}", timeout=ANSWER_WITHIN_S, trust_env=False
     )
@@ -66,12 +66,12 @@ def _is_served(http: httpx2.Client) -> bool:
         return False
 
 
-def test_a_node_dies_under_load_and_no_request_fails(nodes: Nodes, fleet: Fleet) -> None:
-    undisturbed = asyncio.run(play_all(fleet, LOAD))
-    played = asyncio.run(_lose_a_node(nodes, fleet))
+def test_a_node_dies_under_load_and_no_request_fails(nodes: Nodes, deployed: Fleet) -> None:
+    undisturbed = asyncio.run(play_all(deployed, LOAD))
+    played = asyncio.run(_lose_a_node(nodes, deployed))
     for before, after in zip(undisturbed, played, strict=True):
         assert_same(after.answer, before.answer)
-    flights = fleet.flights()
+    flights = deployed.flights()
     assert flights["failed"] == 0
     assert flights["moved"] > 0
 
