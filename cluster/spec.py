@@ -188,11 +188,23 @@ class ScalingSpec(_Spec):
         "0: what bursts and starts need is measured and in it already.",
     )
 
+    standby: int = Field(
+        default=0,
+        ge=0,
+        description="Engines that are up beside those that the load needs, up to `max`: what a "
+        "lost engine ran, or a sudden load, then waits for no start. Default 0: each costs an "
+        "engine. Where `min` is 0 an idle model has none of these either.",
+    )
+
     @property
     def limits(self) -> ScalingLimits:
         """As the scaler takes them."""
         return ScalingLimits(
-            least=self.min, most=self.max, idle_s=self.idle_s, headroom_frac=self.headroom_frac
+            least=self.min,
+            most=self.max,
+            idle_s=self.idle_s,
+            headroom_frac=self.headroom_frac,
+            standby=self.standby,
         )
 
     @field_validator("max")

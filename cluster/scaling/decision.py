@@ -32,8 +32,8 @@ class ScalingReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingDecision:
-    """`target` engines. `needed`: by the load alone, before bounds and rounding; None where the
-    policy does not know. `cold_start_s`: what an engine's start is taken to last."""
+    """`target` engines. `needed`: by the load, and to stand by, before bounds and rounding; None
+    where the policy does not know. `cold_start_s`: what an engine's start is taken to last."""
 
     target: int
     reason: ScalingReason

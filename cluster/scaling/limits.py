@@ -36,16 +36,18 @@ class Slo:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingLimits:
     """`least` to `most` engines. With `least` 0 the last one goes after `idle_s` without a request.
-    `headroom_frac`: so much more than is computed."""
+    `headroom_frac`: so much more than is computed. `standby`: so many beside those that are needed.
+    """
 
     least: int = 1
     most: int
     idle_s: float = 300.0
     headroom_frac: float = 0.0
+    standby: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.least <= self.most or self.most < 1:
             raise ValueError(f"from {self.least} to {self.most} engines is no range")
-        for name in ("idle_s", "headroom_frac"):
+        for name in ("idle_s", "headroom_frac", "standby"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")

@@ -44,7 +44,7 @@ MOST_INTERVAL_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class _Need:
-    """So many engines, for that reason, which `why` puts in words."""
+    """So many engines for the load, for that reason, which `why` puts in words."""
 
     engines: float
     reason: ScalingReason
@@ -76,16 +76,19 @@ class SloScaler:
         active = self._is_active(counted, signals, now_s)
         need = self._need(signals, now_s)
         cold_start_s = self._cold_start.expected_s
-        smooth, wait_s = self._stabilized.engines(need.engines, signals.target, now_s, cold_start_s)
-        wanted, reason, why = self._step(signals, need, smooth, wait_s)
-        wanted, reason, why = self._at_zero(signals, active, wanted, reason, why)
+        standby = self._limits.standby
+        own = signals.target - standby  # for the load
+        smooth, wait_s = self._stabilized.engines(need.engines, own, now_s, cold_start_s)
+        wanted, reason, why = self._step(own, need, smooth, wait_s)
+        why += f"; {standby} more to stand by" if standby else ""
+        wanted, reason, why = self._at_zero(signals, active, wanted + standby, reason, why)
         target, reason = bounded(wanted, reason, self._limits, signals.placeable)
         self._cold_start.decided(target - signals.target, now_s)
         return ScalingDecision(
             target=target,
             reason=reason,
             sentence=f"{_change(signals.target, target)}: {_bound(wanted, target)}{why}",
-            needed=need.engines,
+            needed=need.engines + standby,
             cold_start_s=cold_start_s,
         )
 
@@ -158,11 +161,13 @@ class SloScaler:
 
     def _need_unmeasured(self, signals: Signals) -> _Need:
         """Where more wait than run, the others have no place in an engine; in proportion more
-        engines have one. (Some always wait, for the step under way.)"""
+        engines have one. (Some always wait, for the step under way.) Of those there are, some may
+        stand by."""
+        standby = self._limits.standby
         running = sum(engine.running_requests for engine in signals.ready)
         waiting = sum(engine.waiting_requests for engine in signals.ready)
         if waiting > running > 0:
-            engines = len(signals.ready) * (running + waiting) / running
+            engines = len(signals.ready) * (running + waiting) / running - standby
             why = (
                 f"step costs are not known yet, and {waiting} requests wait beside {running} that "
                 f"run on {len(signals.ready)} engines"
@@ -170,22 +175,23 @@ class SloScaler:
             return _Need(engines, ScalingReason.QUEUED, why)
         if self._missed and len(signals.ready) >= signals.target:
             why = "step costs are not known yet, and the SLO is missed"
-            return _Need(signals.target + 1.0, ScalingReason.SLO_MISSED, why)
+            return _Need(signals.target + 1.0 - standby, ScalingReason.SLO_MISSED, why)
         why = "step costs are not known yet, and few requests wait"
-        return _Need(float(signals.target), ScalingReason.UNMEASURED, why)
+        return _Need(float(signals.target - standby), ScalingReason.UNMEASURED, why)
 
     # What is to be done
 
     def _step(
-        self, signals: Signals, need: _Need, smooth: int, wait_s: float
+        self, target: int, need: _Need, smooth: int, wait_s: float
     ) -> tuple[int, ScalingReason, str]:
-        if smooth > signals.target:
+        """From `target`, without those that stand by."""
+        if smooth > target:
             return smooth, need.reason, need.why
-        if smooth < signals.target:
+        if smooth < target:
             return smooth, ScalingReason.SURPLUS, need.why
         if need.reason is ScalingReason.UNMEASURED:
             return smooth, need.reason, need.why
-        if ceil(need.engines) < signals.target and wait_s > 0.0:
+        if ceil(need.engines) < target and wait_s > 0.0:
             why = f"{need.why}; fewer if that lasts for {wait_s:.0f} s more"
             return smooth, ScalingReason.COOLING, why
         return smooth, ScalingReason.STEADY, need.why

@@ -426,9 +426,15 @@ def test_a_model_starts_with_its_replicas_within_the_bounds_of_its_scaling(
 
 def test_what_the_scaler_gets_is_what_the_spec_says() -> None:
     found = parse(
-        {"models": [model(scaling={"min": 0, "max": 5, "idle_s": 7.0}, slo={"ttft_s": 0.5})]}
+        {
+            "models": [
+                model(
+                    scaling={"min": 0, "max": 5, "idle_s": 7.0, "standby": 1}, slo={"ttft_s": 0.5}
+                )
+            ]
+        }
     ).models[0]
     assert found.scaling is not None
-    assert found.scaling.limits == ScalingLimits(least=0, most=5, idle_s=7.0)
+    assert found.scaling.limits == ScalingLimits(least=0, most=5, idle_s=7.0, standby=1)
     assert found.slo.slo == Slo(ttft_s=0.5)
     assert parse({"models": [model()]}).models[0].slo.slo == Slo()

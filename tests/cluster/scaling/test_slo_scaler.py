@@ -19,8 +19,9 @@ R = ScalingReason
 MOST_WORK = 1 - COST.base_s / Slo().tpot_s  # of one engine
 
 
-def scaler(least: int = 1, most: int = 20, idle_s: float = 300.0) -> SloScaler:
-    return SloScaler(ScalingLimits(least=least, most=most, idle_s=idle_s), Slo())
+def scaler(least: int = 1, most: int = 20, idle_s: float = 300.0, standby: int = 0) -> SloScaler:
+    limits = ScalingLimits(least=least, most=most, idle_s=idle_s, standby=standby)
+    return SloScaler(limits, Slo())
 
 
 def after(fleet: Ideal, arrivals: int, seconds: int) -> ScalingDecision:
@@ -83,6 +84,33 @@ def with_backlog(fleet: Ideal, tokens: int) -> Signals:
         gateways=[gateway(fleet.requests)],
         target=target,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("arrivals", [1, 5, 20])
+def test_so_many_stand_by_beside_those_that_are_needed(arrivals: int) -> None:
+    without = after(Ideal(scaler(), engines=1), arrivals, 900)
+    decision = after(Ideal(scaler(standby=2), engines=1), arrivals, 900)
+    assert decision.target == without.target + 2
+    assert "2 more to stand by" in decision.sentence
+
+
+@pytest.mark.parametrize(("least", "target"), [(0, 0), (1, 1), (2, 2)])
+def test_where_nobody_asks_one_that_stands_by_is_the_least_there_is(
+    least: int, target: int
+) -> None:
+    fleet = Ideal(scaler(least, idle_s=30.0, standby=1), engines=1)
+    after(fleet, 5, 300)
+    assert after(fleet, 0, 3000).target == target
+
+
+def test_what_stands_by_is_within_the_bounds() -> None:
+    decision = after(Ideal(scaler(most=3, standby=9), engines=1), 1, 300)
+    assert (decision.target, decision.reason) == (3, R.AT_MOST)
+
+
+def test_without_rates_what_stands_by_is_not_added_again_and_again() -> None:
+    fleet = Ideal(scaler(standby=1), engines=2, cost=None)
+    assert after(fleet, 1, 300).target == 2
 
 
 @pytest.mark.parametrize("kv_use_frac", [0.0, 0.99])
