@@ -49,14 +49,14 @@ def nodes() -> Iterator[Nodes]:
 
 
 @pytest.fixture
-def deployed(nodes: Nodes, tmp_path: Path) -> Fleet:
-    http = httpx2.Client(
+def deployed(nodes: Nodes, tmp_path: Path) -> Iterator[Fleet]:
+    with httpx2.Client(
         base_url=f"http://{HOST}:{nodes.port}", timeout=ANSWER_WITHIN_S, trust_env=False
-    )
-    fleet = Fleet(load(SPEC), nodes.head, tmp_path / "no.log", http)
-    until(lambda: _is_served(http), within_s=READY_WITHIN_S, what="the gateway answers")
-    fleet.wait_until_whole()
-    return fleet
+    ) as http:
+        fleet = Fleet(load(SPEC), nodes.head, tmp_path / "no.log", http)
+        until(lambda: _is_served(http), within_s=READY_WITHIN_S, what="the gateway answers")
+        fleet.wait_until_whole()
+        yield fleet
 
 
 def _is_served(http: httpx2.Client) -> bool:
