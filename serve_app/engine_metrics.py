@@ -1,7 +1,8 @@
 """vLLM's own metrics of an engine's scheduler, through Ray's pipeline.
 
 They are recorded where the engine is, so that they have its replica as a label, and reach its
-node's endpoint for Prometheus (`ray_vllm_num_requests_running`, `ray_vllm_prefix_cache_hits_total` ...).
+node's endpoint for Prometheus: `ray_vllm_num_requests_running`, `ray_vllm_prefix_cache_hits_total`
+and so on.
 
 What vLLM measures of requests (TTFT and the like) is at gateways, where requests begin and end.
 """
