@@ -187,7 +187,6 @@ class ScalingSpec(_Spec):
         description="So much more than the computed number of engines, as a share of it. Default "
         "0: what bursts and starts need is measured and in it already.",
     )
-
     standby: int = Field(
         default=0,
         ge=0,

@@ -12,10 +12,9 @@ import logging
 import os
 import resource
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from errno import EADDRINUSE
-from itertools import chain
 from pathlib import Path
 from random import sample
 
@@ -141,11 +140,18 @@ def is_free(host: str, port: int) -> bool:
 
 def _hold_port(held: ExitStack, preferred: int) -> int:
     """Bound until `held` closes, so that no port is given twice. Raises OSError if none is left."""
-    others = (port for port in sample(ANY_PORT, len(ANY_PORT)) if port not in _ours)
-    for port in chain([preferred] if preferred else [], others):
+    for port in _candidates(preferred):
         if _is_ours(port) and _bind(held, "", port):
             return port
     raise OSError(EADDRINUSE, f"no port of {ANY_PORT[0]} to {ANY_PORT[-1]} is free")
+
+
+def _candidates(preferred: int) -> Iterator[int]:
+    if preferred:
+        yield preferred
+    for port in sample(ANY_PORT, len(ANY_PORT)):
+        if port not in _ours:
+            yield port
 
 
 _ours: set[int] = set()

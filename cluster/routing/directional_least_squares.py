@@ -86,8 +86,7 @@ class DirectionalLeastSquares:
     def information(self) -> tuple[Triple, Triple, Triple]:
         """1/P: rows of the matrix that measures squared distances from `coefficients`."""
         d0, d1, d2 = self._d
-        w01, w12 = -self._u01, -self._u12  # 1/U
-        w02 = self._u01 * self._u12 - self._u02
+        w01, w02, w12 = self._inverse()
         r01 = w01 / d0
         r02 = w02 / d0
         r12 = w01 * w02 / d0 + w12 / d1
@@ -105,10 +104,9 @@ class DirectionalLeastSquares:
         c = self.coefficients
         if c[0] >= 0.0 and c[1] >= 0.0 and c[2] >= 0.0:
             return c
-        w01, w12 = -self._u01, -self._u12
-        w02 = self._u01 * self._u12 - self._u02
+        w01, w02, w12 = self._inverse()
         columns: tuple[Triple, ...] = ((1.0, 0.0, 0.0), (w01, 1.0, 0.0), (w02, w12, 1.0))
-        target = (c[0] + w01 * c[1] + w02 * c[2], c[1] + w12 * c[2], c[2])
+        target = self._unmixed(c)
         nearest: Triple = (0.0, 0.0, 0.0)
         least = self._dot(target, target)
         for i, j in ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)):
@@ -124,10 +122,19 @@ class DirectionalLeastSquares:
 
     def _distance(self, point: Triple) -> float:
         """Squared, from `coefficients`."""
-        e0, e1, e2 = (a - b for a, b in zip(point, self.coefficients, strict=True))
+        c0, c1, c2 = self.coefficients
+        apart = self._unmixed((point[0] - c0, point[1] - c1, point[2] - c2))
+        return self._dot(apart, apart)
+
+    def _unmixed(self, e: Triple) -> Triple:
+        """1/U times `e`."""
+        e0, e1, e2 = e
         z1 = e1 - self._u12 * e2
-        z0 = e0 - self._u01 * z1 - self._u02 * e2
-        return self._dot((z0, z1, e2), (z0, z1, e2))
+        return e0 - self._u01 * z1 - self._u02 * e2, z1, e2
+
+    def _inverse(self) -> Triple:
+        """1/U above its diagonal: 01, 02 and 12."""
+        return -self._u01, self._u01 * self._u12 - self._u02, -self._u12
 
     def _best_of_two(self, a: Triple, b: Triple, target: Triple) -> tuple[float, float]:
         """The multiples of `a` and `b` that add up nearest to `target` (Gram-Schmidt); of `a`

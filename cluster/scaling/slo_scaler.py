@@ -17,7 +17,7 @@ KV use is no signal: it stays low while prompts queue, and stays high when nothi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 from cluster.scaling.attainment import Attainment
@@ -122,7 +122,8 @@ class SloScaler:
     def _need(self, signals: Signals, now_s: float) -> _Need:
         cost = self._rates.cost
         if cost is None:
-            return self._need_unmeasured(signals)
+            need = self._need_unmeasured(signals)  # in all; of these some stand by
+            return replace(need, engines=need.engines - self._limits.standby)
         cold_start_s = self._cold_start.expected_s
         load = self._offered.load(cost, now_s, cold_start_s)
         if load is None:
@@ -161,13 +162,11 @@ class SloScaler:
 
     def _need_unmeasured(self, signals: Signals) -> _Need:
         """Where more wait than run, the others have no place in an engine; in proportion more
-        engines have one. (Some always wait, for the step under way.) Of those there are, some may
-        stand by."""
-        standby = self._limits.standby
+        engines have one. (Some always wait, for the step under way.)"""
         running = sum(engine.running_requests for engine in signals.ready)
         waiting = sum(engine.waiting_requests for engine in signals.ready)
         if waiting > running > 0:
-            engines = len(signals.ready) * (running + waiting) / running - standby
+            engines = len(signals.ready) * (running + waiting) / running
             why = (
                 f"step costs are not known yet, and {waiting} requests wait beside {running} that "
                 f"run on {len(signals.ready)} engines"
@@ -175,9 +174,9 @@ class SloScaler:
             return _Need(engines, ScalingReason.QUEUED, why)
         if self._missed and len(signals.ready) >= signals.target:
             why = "step costs are not known yet, and the SLO is missed"
-            return _Need(signals.target + 1.0 - standby, ScalingReason.SLO_MISSED, why)
+            return _Need(signals.target + 1.0, ScalingReason.SLO_MISSED, why)
         why = "step costs are not known yet, and few requests wait"
-        return _Need(float(signals.target - standby), ScalingReason.UNMEASURED, why)
+        return _Need(float(signals.target), ScalingReason.UNMEASURED, why)
 
     # What is to be done
 

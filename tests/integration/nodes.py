@@ -13,11 +13,10 @@ from typing import Any
 import psutil
 import yaml
 
-from loadtest.procstat import Role, role_of
 from serve_app.ingress import free_ports, haproxy_environment
 from tests.waiting import until
 
-OF_THE_IMAGE = ("HOME", "HF_HOME", "VLLM_CACHE_ROOT", "RAY_SERVE_HAPROXY_BINARY_PATH")
+OF_THE_IMAGE = ("HOME", "HF_HOME", "VLLM_CACHE_ROOT")
 """What a pod's environment says of its image's files."""
 
 LOCAL = {"RAY_AUTH_MODE": "disabled", "RAY_memory_monitor_refresh_ms": "0"}
@@ -64,15 +63,6 @@ class Nodes:
     def head(self) -> subprocess.Popen[bytes]:
         return self._nodes[0]
 
-    def raylet_of(self, process: psutil.Process) -> psutil.Process:
-        """What is, to Ray, the node that a process runs on."""
-        return next(parent for parent in process.parents() if parent.name() == "raylet")
-
-    def replicas(self, role: Role) -> list[psutil.Process]:
-        """The processes of the engines, or of the gateways."""
-        below = [each for node in self._nodes for each in descendants(node.pid)]
-        return [each for each in below if role_of(" ".join(each.cmdline())) is role]
-
     def _start(self, group: Mapping[str, Any], *more: str) -> None:
         (container,) = group["template"]["spec"]["containers"]
         pod = {each["name"]: each["value"] for each in container["env"] if "value" in each}
@@ -106,16 +96,16 @@ class Nodes:
         until(started, what="the node is there")
 
 
-def descendants(pid: int) -> list[psutil.Process]:
-    try:
-        return psutil.Process(pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
+def raylet_of(pid: int) -> psutil.Process:
+    """What is, to Ray, the node that a process runs on."""
+    return next(each for each in psutil.Process(pid).parents() if each.name() == "raylet")
 
 
 def _end(node: subprocess.Popen[bytes]) -> None:
     """At once: told to end, a node drains for minutes."""
-    for process in (*descendants(node.pid), psutil.Process(node.pid)):
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
+    with suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(node.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+    node.kill()
     node.wait()

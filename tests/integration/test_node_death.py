@@ -8,16 +8,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import httpx2
-import psutil
 import pytest
 
 from cluster.spec import load
 from loadtest.chaos.kinds import KINDS
-from loadtest.procstat import Role
+from loadtest.procstat import Role, role_of, server_processes
 from serve_app import process_tree
 from serve_app.k8s_render import render
 from tests.integration.fleet import ANSWER_WITHIN_S, Fleet
-from tests.integration.nodes import HOST, Nodes
+from tests.integration.nodes import HOST, Nodes, raylet_of
 from tests.integration.playing import UNDER_WAY_PARTS, Played, play_all
 from tests.integration.test_failover_matrix import assert_same
 from tests.waiting import eventually, until
@@ -77,10 +76,12 @@ def test_a_node_dies_under_load_and_no_request_fails(nodes: Nodes, deployed: Fle
 
 
 async def _lose_a_node(nodes: Nodes, fleet: Fleet) -> list[Played]:
-    (gateway,) = nodes.replicas(Role.GATEWAY)
-    kept = nodes.raylet_of(gateway)
-    hosts = [psutil.Process(row["pid"]) for row in fleet.engines()]
-    lost = next(raylet for raylet in map(nodes.raylet_of, hosts) if raylet != kept)
+    (gateway,) = (
+        each.pid for each in server_processes(nodes.port) if role_of(each.title) is Role.GATEWAY
+    )
+    kept = raylet_of(gateway)
+    raylets = [raylet_of(engine["pid"]) for engine in fleet.engines()]
+    lost = next(raylet for raylet in raylets if raylet != kept)
     played = [Played(kind) for kind in LOAD]
     async with fleet.client() as client, asyncio.TaskGroup() as group:
         for each in played:
